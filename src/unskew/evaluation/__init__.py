@@ -1,0 +1,1 @@
+"""Asks a model what benchmarks want to know: deduplicated, bucketed, batched."""

@@ -1,0 +1,1 @@
+"""Models, tokenizers, log-probabilities and references; the only place that shifts tokens."""

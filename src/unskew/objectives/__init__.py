@@ -1,0 +1,5 @@
+"""What to minimise. One file and one line here make a new objective."""
+
+from unskew.registry import Table
+
+OBJECTIVES = Table("objectives", {"biasunlearn": "unskew.objectives.biasunlearn:BiasUnlearn"})

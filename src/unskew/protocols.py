@@ -1,0 +1,134 @@
+"""The contracts between the rooms. Read this file and you know the building.
+
+Objective, UpdateRule, Controller and Benchmark are the kinds of part that users add; each is a
+class in its room's folder and one line in that folder's table. GradientSource and Reference are
+the seam between the training loop and the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from unskew.types import (
+    Answer,
+    Evaluation,
+    Metric,
+    Phase,
+    Request,
+    SampleScore,
+    StepInfo,
+    Stop,
+)
+
+Quantity = Literal["logprob", "kl_reference_policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One named term of an objective: which stream it reads and how it is averaged.
+
+    The loop divides the sum of the per-example values by the number of examples or of scored
+    tokens of the *whole chunk*, so the result does not depend on how the chunk is cut.
+    """
+
+    stream: str
+    quantity: Quantity
+    needs_reference: bool = False
+    """Whether the sequence log-probability under the reference is handed over as well."""
+    average_over: Literal["examples", "tokens", "chunk"] = "examples"
+    """`chunk`: the value is already one number for all examples; such a part cannot be cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamValues:
+    """What the loop hands an objective for one stream; all tensors are float32."""
+
+    num_tokens: Tensor
+    """Scored tokens, shape (example,)."""
+    logprob: Tensor | None = None
+    """Under the policy, summed over scored tokens, nats, shape (example,)."""
+    reference_logprob: Tensor | None = None
+    """Under the reference, summed over scored tokens, nats, shape (example,)."""
+    kl_reference_policy: Tensor | None = None
+    """Summed over scored positions, nats, shape (example,)."""
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What to minimise: named parts, each a value for every example. Weights are the rule's."""
+
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        """Name of each part and what it needs."""
+        ...
+
+    def __call__(self, streams: Mapping[str, StreamValues]) -> Mapping[str, Tensor]:
+        """Per-example value of each part whose stream is present, shape (example,)."""
+        ...
+
+
+class GradientSource(Protocol):
+    """The chunk in hand, as a rule sees it. The trainer implements it."""
+
+    @property
+    def params(self) -> Sequence[torch.nn.Parameter]:
+        """Trainable parameters, in a fixed order."""
+        ...
+
+    def gradients(self, weights: Mapping[str, float]) -> Mapping[str, float]:
+        """Fill `.grad` with the gradient of the weighted parts; return the parts' values.
+
+        Accumulated over micro-batches and summed over processes. Earlier `.grad` is replaced.
+        """
+        ...
+
+
+@runtime_checkable
+class UpdateRule(Protocol):
+    """Turns the gradients of the parts into the `.grad` that the optimizer will use."""
+
+    def step(self, source: GradientSource) -> StepInfo:
+        """Fill `.grad` for one optimizer step."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Controller(Protocol):
+    """Decides from measured history what happens next. Knows no model and no file."""
+
+    def next(self, history: Sequence[Evaluation]) -> Phase | Stop | None:
+        """Called after each evaluation; None leaves things as they are."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Benchmark(Protocol):
+    """Forms questions, judges answers, aggregates. Asking is the runner's business."""
+
+    name: str
+    version: str
+
+    def requests(self) -> Iterable[Request]:
+        """All requests; ids are unique within the benchmark."""
+        ...
+
+    def score(self, request: Request, answer: Answer) -> SampleScore:
+        """Judge one answer."""
+        ...
+
+    def metrics(self, scores: Sequence[SampleScore]) -> list[Metric]:
+        """Aggregate, with n and a 95 % interval. Empty for no scores."""
+        ...

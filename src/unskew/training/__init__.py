@@ -1,0 +1,1 @@
+"""The one training loop: a transformers.Trainer whose batch is one chunk."""

@@ -1,0 +1,282 @@
+"""Frozen records that cross from room to room. No behaviour beyond derived values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Task = Literal["intrasentence", "intersentence", "pair"]
+Start = Literal["separate", "prefix"]
+Better = Literal["higher", "lower", "closer"]
+
+OVERALL = "overall"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A stereotype and its anti-stereotype, sharing the text before `completion_start`.
+
+    The three texts are complete; `text[:completion_start]` is the same in all of them.
+    """
+
+    id: str
+    category: str
+    """Bias type, e.g. `gender`."""
+    target: str
+    """Term the pair is about, e.g. `nurse`. Splits and macro averages go by it."""
+    stereotype: str
+    anti_stereotype: str
+    unrelated: str | None
+    completion_start: int
+    """Character offset where the variants part."""
+    task: Task = "intrasentence"
+    sentence_ids: tuple[str, ...] = ()
+    """Ids of the stereotype, anti-stereotype and (where present) unrelated sentence."""
+    tags: tuple[str, ...] = ()
+    """Free labels a benchmark reports apart, e.g. CrowS-Pairs' `stereo` and `antistereo`."""
+
+    @property
+    def context(self) -> str:
+        """Text shared by the variants."""
+        return self.stereotype[: self.completion_start]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Stereotype, anti-stereotype and, where present, the unrelated text."""
+        both = (self.stereotype, self.anti_stereotype)
+        return both if self.unrelated is None else (*both, self.unrelated)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A plain text whose every token counts."""
+
+    id: str
+    text: str
+    kind: str = "neutral"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt with one right continuation. `kind` groups items in the report."""
+
+    id: str
+    prompt: str
+    answer: str
+    kind: str
+    mentions_group: bool = False
+    """True where the item names a group that also stands in the stereotypes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A context before a slot, and the words that may fill it, for comparing two models.
+
+    The first candidate is the stereotype, the second the anti-stereotype.
+    """
+
+    id: str
+    category: str
+    target: str
+    context: str
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """All that one split offers. What a data set does not have is empty."""
+
+    pairs: tuple[Pair, ...] = ()
+    documents: tuple[Document, ...] = ()
+    questions: tuple[Question, ...] = ()
+    probes: tuple[Probe, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A row the loader left out, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A data set in its three disjoint splits, with what was dropped and where it came from."""
+
+    name: str
+    splits: Mapping[str, Examples]
+    """Keys `train`, `select`, `report`; a data set used for evaluation only has just `report`."""
+    drops: tuple[Drop, ...] = ()
+    sha256: str = ""
+    source: str = ""
+
+
+# --- scoring ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A text of which only the part from `completion_start` (a character offset) is scored."""
+
+    text: str
+    completion_start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LikelihoodRequest:
+    """Score each segment. Segments that share a prefix may share its computation."""
+
+    id: str
+    segments: tuple[Segment, ...]
+    start: Start = "separate"
+    """`separate`: the first token alone after the start token, the rest without it.
+    `prefix`: the start token in front of the whole text."""
+
+
+@dataclass(frozen=True, slots=True)
+class DivergenceRequest:
+    """Compare the policy with a reference model on the tokens from `completion_start` on."""
+
+    id: str
+    segment: Segment
+    candidates: tuple[str, ...] = ()
+    """Words whose log-probability at the end of the text is wanted from both models."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """Continue a prompt by seeded sampling."""
+
+    id: str
+    prompt: str
+    max_new_tokens: int = 40
+
+
+Request = LikelihoodRequest | DivergenceRequest | GenerationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceScore:
+    """Score of one segment."""
+
+    logprob: float
+    """Summed over the scored tokens, in nats."""
+    num_tokens: int
+    is_greedy: bool
+    """True where every scored token was the most probable one of the whole vocabulary."""
+
+    @property
+    def mean_logprob(self) -> float:
+        """Per scored token, in nats."""
+        return self.logprob / self.num_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Policy against reference on one segment."""
+
+    kl_reference_policy: float
+    """Summed over the compared positions, in nats."""
+    num_tokens: int
+    slot_kl_reference_policy: float
+    """At the position that predicts what follows the text, in nats."""
+    policy_logprobs: tuple[float, ...]
+    """Of the candidates, in the order of the request."""
+    reference_logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A sampled continuation, without the prompt."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    mean_entropy: float
+    """Of the next-token distributions on the way, in nats."""
+
+
+Answer = tuple[SequenceScore, ...] | Divergence | Generation
+
+
+@dataclass(frozen=True, slots=True)
+class SampleScore:
+    """What a benchmark makes of one answer; `values` are named by the benchmark."""
+
+    id: str
+    category: str
+    target: str
+    values: Mapping[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number with its uncertainty and its meaning. Unmeasured metrics do not exist."""
+
+    benchmark: str
+    variant: str
+    split: str
+    category: str
+    metric: str
+    value: float
+    n: int
+    ci_low: float | None
+    ci_high: float | None
+    ideal: float | None
+    better: Better
+    unit: str
+
+
+# --- training --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a controller sees of one evaluation on the select split."""
+
+    step: int
+    metrics: tuple[Metric, ...]
+
+    def value(self, benchmark: str, metric: str, category: str = OVERALL) -> float | None:
+        """Value of a metric, or None where it was not measured."""
+        for m in self.metrics:
+            if (m.benchmark, m.metric, m.category) == (benchmark, metric, category):
+                return m.value
+        return None
+
+    def by_category(self, benchmark: str, metric: str) -> dict[str, float]:
+        """Values of a metric for every category except the overall one."""
+        return {
+            m.category: m.value
+            for m in self.metrics
+            if (m.benchmark, m.metric) == (benchmark, metric) and m.category != OVERALL
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What to train next: a direction for each category.
+
+    +1 forgets the stereotype and retains the anti-stereotype, -1 the other way round; 0 rests.
+    """
+
+    directions: Mapping[str, int]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the stage."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepInfo:
+    """What a rule reports of one step."""
+
+    parts: Mapping[str, float]
+    """Unweighted value of each part over the chunk."""
+    loss: float
+    extra: Mapping[str, float] = field(default_factory=dict)

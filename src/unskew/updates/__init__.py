@@ -1,0 +1,6 @@
+"""How gradients of the parts become one step, and which parameters may move."""
+
+from unskew.registry import Table
+
+UPDATES = Table("updates", {"plain": "unskew.updates.plain:PlainRule"})
+SCOPES = Table("scopes", {"lora": "unskew.updates.scope:LoraScope", "full": "unskew.updates.scope:FullScope"})

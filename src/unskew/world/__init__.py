@@ -1,0 +1,1 @@
+"""An invented language with planted stereotypes: a world whose truth is known."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from unskew.errors import ConfigError
+
 Task = Literal["intrasentence", "intersentence", "pair"]
 Start = Literal["separate", "prefix"]
 Better = Literal["higher", "lower", "closer"]
@@ -238,20 +240,26 @@ class Evaluation:
     step: int
     metrics: tuple[Metric, ...]
 
-    def value(self, benchmark: str, metric: str, category: str = OVERALL) -> float | None:
-        """Value of a metric, or None where it was not measured."""
+    def find(self, benchmark: str, metric: str, category: str = OVERALL) -> Metric | None:
+        """First metric of that name, or None where it was not measured."""
         for m in self.metrics:
             if (m.benchmark, m.metric, m.category) == (benchmark, metric, category):
-                return m.value
+                return m
         return None
 
-    def by_category(self, benchmark: str, metric: str) -> dict[str, float]:
-        """Values of a metric for every category except the overall one."""
-        return {
-            m.category: m.value
-            for m in self.metrics
-            if (m.benchmark, m.metric) == (benchmark, metric) and m.category != OVERALL
-        }
+    def off_ideal(self, benchmark: str, metric: str) -> dict[str, float]:
+        """Signed distance of a metric from its ideal value, for every single category.
+
+        Where a benchmark has several variants, their mean weighted by n.
+        """
+        sums: dict[str, float] = {}
+        counts: dict[str, int] = {}
+        for m in self.metrics:
+            if (m.benchmark, m.metric) == (benchmark, metric) and m.category != OVERALL:
+                assert m.ideal is not None
+                sums[m.category] = sums.get(m.category, 0.0) + (m.value - m.ideal) * m.n
+                counts[m.category] = counts.get(m.category, 0) + m.n
+        return {category: total / counts[category] for category, total in sums.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,3 +288,54 @@ class StepInfo:
     """Unweighted value of each part over the chunk."""
     loss: float
     extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """How a train stage runs. All batch sizes are of the whole chunk, over all processes."""
+
+    max_steps: int = 1000
+    """Optimizer steps at the most."""
+    learning_rate: float = 5e-5
+    lr_scheduler_type: str = "linear"
+    """Name of a transformers schedule."""
+    schedule_steps: int | None = None
+    """Steps over which the schedule runs; max_steps if not given. More than max_steps keeps the
+    learning rate from reaching 0."""
+    warmup_steps: int = 10
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm; 0 does not clip."""
+    eval_steps: int = 50
+    """Steps between evaluations on the select split; each also writes a checkpoint."""
+    logging_steps: int = 10
+    save_total_limit: int = 2
+    """Checkpoints kept; the best weights are kept apart."""
+    bf16: bool = False
+    """Forward and backward passes in bfloat16 autocast; losses stay in float32."""
+    micro_batch_tokens: int = 8192
+    """Most padded tokens in one forward pass. Changes memory, not results."""
+    micro_batch_examples: int | None = None
+    """Most rows in one forward pass. Changes memory, not results."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("max_steps", "learning_rate", "eval_steps", "logging_steps", "save_total_limit")
+        for name in (*positive, "micro_batch_tokens"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be positive")
+        for name in ("warmup_steps", "weight_decay", "max_grad_norm"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(
+                    f"training.{name} is {getattr(self, name)}; it must not be negative"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a controller, or the choice of the checkpoint, decided and why."""
+
+    step: int
+    kind: Literal["phase", "stop", "checkpoint"]
+    reason: str
+    directions: Mapping[str, int] | None = None

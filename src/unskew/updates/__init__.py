@@ -3,4 +3,6 @@
 from unskew.registry import Table
 
 UPDATES = Table("updates", {"plain": "unskew.updates.plain:PlainRule"})
-SCOPES = Table("scopes", {"lora": "unskew.updates.scope:LoraScope", "full": "unskew.updates.scope:FullScope"})
+SCOPES = Table(
+    "scopes", {"lora": "unskew.updates.scope:LoraScope", "full": "unskew.updates.scope:FullScope"}
+)

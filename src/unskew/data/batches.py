@@ -1,0 +1,251 @@
+"""Which examples make a chunk: category-balanced streams that reshuffle, swap and resume.
+
+A chunk is a pure function of the stream's counters, so the state of a run is a handful of
+integers and the same whatever the number of processes or micro-batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from unskew.errors import ConfigError, DataError
+from unskew.types import Document, Pair, Segment
+
+Side = Literal["stereotype", "anti_stereotype"]
+OTHER: Mapping[Side, Side] = {"stereotype": "anti_stereotype", "anti_stereotype": "stereotype"}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a chunk."""
+
+    id: str
+    stream: str
+    category: str
+    segment: Segment
+    is_adversarial: bool = False
+    """Drawn into the forget stream from the side that is to be kept."""
+
+
+class ShuffledCycle:
+    """Positions 0..n-1 in an order that is reshuffled at every wrap.
+
+    Args:
+        size: Number of items.
+        key: Seed and name of the stream; equal keys give equal orders.
+    """
+
+    def __init__(self, size: int, key: str) -> None:
+        self.size = size
+        self.key = key
+        self._epoch = -1
+        self._order: np.ndarray = np.empty(0, dtype=np.int64)
+
+    def at(self, position: int) -> int:
+        """Item at a position of the endless sequence."""
+        epoch, offset = divmod(position, self.size)
+        if epoch != self._epoch:
+            seed = hashlib.sha256(f"{self.key}|{epoch}".encode()).digest()
+            rng = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "little")))
+            self._order, self._epoch = rng.permutation(self.size), epoch
+        return int(self._order[offset])
+
+
+class Apportionment:
+    """Deals out whole draws so that every prefix is as near its shares as whole numbers allow.
+
+    Smooth weighted round robin: every draw credits the names in play with their share and charges
+    the one that has most. A name out of play earns nothing and owes nothing.
+    """
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        self.shares = dict(shares)
+        self.credit = dict.fromkeys(shares, 0.0)
+
+    def next(self, allowed: Sequence[str] | None = None) -> str:
+        """Name whose turn it is; the first of equals.
+
+        Args:
+            allowed: Names in play; all if None.
+        """
+        names = list(self.shares) if allowed is None else list(allowed)
+        weight = sum(self.shares[n] for n in names)
+        for n in names:
+            self.credit[n] += self.shares[n] / weight
+        name = max(names, key=lambda n: round(self.credit[n], 9))
+        self.credit[name] -= 1
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSizes:
+    """Rows of each stream in one optimizer step, over all processes."""
+
+    forget: int = 4
+    retain: int = 28
+    unrelated: int = 28
+
+    def __post_init__(self) -> None:
+        for name in ("forget", "retain", "unrelated"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"chunk.{name} is {getattr(self, name)}; it must be 0 or more")
+        if self.forget < 1:
+            raise ConfigError("chunk.forget is 0; a chunk needs at least one forget row")
+
+
+class PairChunks:
+    """Chunks of forget, retain and unrelated rows from pairs, one direction per category.
+
+    Direction +1 forgets the stereotype and retains the anti-stereotype; -1 swaps the two for that
+    category alone; 0 leaves the category out of both. The forget side keeps its chunk size and its
+    adversarial share in either direction.
+
+    Args:
+        pairs: The train split.
+        documents: Texts of the unrelated stream beside the pairs' unrelated sentences.
+        sizes: Rows per chunk.
+        adversarial_ratio: Adversarial rows per forget row, in [0, 1): .25 makes a fifth of the
+            draws adversarial.
+        category_balance: `equal` draws every category equally often, `natural` in proportion to
+            its pairs.
+        document_share: Share of the unrelated stream taken from `documents`.
+        seed: Seed of all orders.
+
+    Raises:
+        ConfigError: A share is out of range.
+        DataError: A stream that is asked for has no row.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        documents: Sequence[Document] = (),
+        *,
+        sizes: ChunkSizes | None = None,
+        adversarial_ratio: float = 0.25,
+        category_balance: Literal["equal", "natural"] = "equal",
+        document_share: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= adversarial_ratio < 1:
+            raise ConfigError(f"adversarial_ratio is {adversarial_ratio}; it must be in [0, 1)")
+        if not 0 <= document_share <= 1:
+            raise ConfigError(f"document_share is {document_share}; it must be in [0, 1]")
+        if not pairs:
+            raise DataError("the train split has no pair; give more data or a larger train share")
+        self.sizes = sizes or ChunkSizes()
+        self.pairs: dict[str, list[Pair]] = {}
+        for pair in sorted(pairs, key=lambda p: p.id):
+            self.pairs.setdefault(pair.category, []).append(pair)
+        self.categories = tuple(sorted(self.pairs))
+        self.directions: dict[str, int] = dict.fromkeys(self.categories, 1)
+        self._unrelated = _unrelated_pools(pairs, documents)
+        self._seed = seed
+        sizes_by_category = {c: len(rows) for c, rows in self.pairs.items()}
+        equal = category_balance == "equal"
+        shares = dict.fromkeys(self.categories, 1.0) if equal else sizes_by_category
+        self._turn = {s: Apportionment(shares) for s in ("forget", "retain")}
+        adversarial = {"main": 1.0, "adversarial": adversarial_ratio}
+        self._role = {c: Apportionment(adversarial) for c in self.categories}
+        self._source = Apportionment(self._unrelated_shares(document_share))
+        self._position: dict[str, int] = {}
+        self._cycles: dict[str, ShuffledCycle] = {}
+
+    def _unrelated_shares(self, document_share: float) -> dict[str, float]:
+        if not self.sizes.unrelated:
+            return {"pairs": 1.0}
+        shares = {"pairs": 1 - document_share, "documents": document_share}
+        kept = {name: share for name, share in shares.items() if share > 0}
+        for name in kept:
+            if not self._unrelated[name]:
+                raise DataError(
+                    f"the unrelated stream takes {kept[name]:.0%} of its rows from {name}, but the "
+                    "train split has none; set chunk.unrelated to 0 or change document_share"
+                )
+        return kept
+
+    def set_directions(self, directions: Mapping[str, int]) -> None:
+        """Change what each category forgets; categories not named keep their direction."""
+        self.directions.update({c: d for c, d in directions.items() if c in self.directions})
+
+    def next(self) -> list[Example]:
+        """Rows of the next chunk; empty of forget and retain where every category rests."""
+        active = [c for c in self.categories if self.directions[c]]
+        rows: list[Example] = []
+        if active:
+            rows += [
+                self._forget(self._turn["forget"].next(active)) for _ in range(self.sizes.forget)
+            ]
+            rows += [
+                self._retain(self._turn["retain"].next(active)) for _ in range(self.sizes.retain)
+            ]
+        rows += [self._draw_unrelated() for _ in range(self.sizes.unrelated)]
+        return rows
+
+    def _forget_side(self, category: str) -> Side:
+        return "stereotype" if self.directions[category] > 0 else "anti_stereotype"
+
+    def _forget(self, category: str) -> Example:
+        is_adversarial = self._role[category].next() == "adversarial"
+        side = self._forget_side(category)
+        side = OTHER[side] if is_adversarial else side
+        name = "adversarial" if is_adversarial else "forget"
+        return self._pair_row("forget", name, category, side, is_adversarial)
+
+    def _retain(self, category: str) -> Example:
+        side = OTHER[self._forget_side(category)]
+        return self._pair_row("retain", "retain", category, side, is_adversarial=False)
+
+    def _pair_row(
+        self, stream: str, name: str, category: str, side: Side, is_adversarial: bool
+    ) -> Example:
+        pool = self.pairs[category]
+        pair = pool[self._advance(f"{name}|{category}|{side}", len(pool))]
+        text = pair.stereotype if side == "stereotype" else pair.anti_stereotype
+        segment = Segment(text, pair.completion_start)
+        return Example(f"{pair.id}|{side}", stream, category, segment, is_adversarial)
+
+    def _draw_unrelated(self) -> Example:
+        source = self._source.next()
+        pool = self._unrelated[source]
+        name, segment = pool[self._advance(f"unrelated|{source}", len(pool))]
+        return Example(name, "unrelated", source, segment)
+
+    def _advance(self, key: str, size: int) -> int:
+        cycle = self._cycles.setdefault(key, ShuffledCycle(size, f"{self._seed}|{key}"))
+        position = self._position.get(key, 0)
+        self._position[key] = position + 1
+        return cycle.at(position)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters and directions; JSON-serialisable."""
+        return {
+            "directions": dict(self.directions),
+            "position": dict(self._position),
+            "credit": {name: dict(dealer.credit) for name, dealer in self._dealers().items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self.directions = dict(state["directions"])
+        self._position = dict(state["position"])
+        for name, dealer in self._dealers().items():
+            dealer.credit = dict(state["credit"][name])
+
+    def _dealers(self) -> dict[str, Apportionment]:
+        roles = {f"role|{c}": dealer for c, dealer in self._role.items()}
+        return {**self._turn, **roles, "source": self._source}
+
+
+def _unrelated_pools(
+    pairs: Sequence[Pair], documents: Sequence[Document]
+) -> dict[str, list[tuple[str, Segment]]]:
+    """Rows of the unrelated stream; the whole text counts, as the KL pins all positions."""
+    from_pairs = sorted((f"{p.id}|unrelated", Segment(p.unrelated)) for p in pairs if p.unrelated)
+    from_documents = sorted((d.id, Segment(d.text)) for d in documents)
+    return {"pairs": from_pairs, "documents": from_documents}

@@ -1,0 +1,184 @@
+"""Models and tokenizers from a hub id or a folder, ready to score and to train."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from unskew.errors import ModelError
+from unskew.models.sites import text_model_type
+from unskew.models.tokens import Encoder
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEFAULT_CONTEXT = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A causal language model in eval mode with its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    encoder: Encoder
+    name_or_path: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.model.parameters()).device
+
+
+def load_model(
+    name_or_path: str,
+    *,
+    dtype: str = "float32",
+    revision: str | None = None,
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    device: str | torch.device | None = None,
+) -> LoadedModel:
+    """Load a causal language model with its dropout switched off.
+
+    Dropout is off because a reference without it and a policy with it differ before the first
+    step, and because its noise would depend on how a chunk is cut into micro-batches.
+
+    Args:
+        name_or_path: Hub id, or a folder with config.json and safetensors weights.
+        dtype: `float32`, `bfloat16` or `float16`.
+        revision: Branch, tag or commit of a hub repository.
+        attn_implementation: Passed to transformers; its own choice if None.
+        trust_remote_code: Run code that comes with the model.
+        device: Where to put it; a CUDA device if there is one, else the CPU.
+
+    Raises:
+        ModelError: The model does not exist, is no causal language model, has no safetensors
+            weights, or its tokenizer cannot be used.
+    """
+    shared = {"revision": revision, "trust_remote_code": trust_remote_code}
+    config = _load_config(name_or_path, shared)
+    _switch_off_dropout(config)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            name_or_path,
+            config=config,
+            dtype=DTYPES[dtype],
+            attn_implementation=attn_implementation,
+            use_safetensors=True,
+            **shared,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"cannot load the weights of {name_or_path!r}: {_first_line(error)}"
+        ) from error
+    model.to(torch.device(device)).eval()
+    tokenizer = load_tokenizer(name_or_path, revision, trust_remote_code)
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= config.get_text_config().vocab_size:
+        raise ModelError(
+            f"tokenizer of {name_or_path!r} has id {highest}, but the model's vocabulary ends at "
+            f"{config.get_text_config().vocab_size - 1}; it belongs to another model"
+        )
+    return LoadedModel(model, tokenizer, Encoder(tokenizer, context_length(config)), name_or_path)
+
+
+def load_tokenizer(
+    name_or_path: str, revision: str | None = None, trust_remote_code: bool = False
+) -> Any:
+    """Load a fast tokenizer.
+
+    Raises:
+        ModelError: There is none at this place.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(
+            name_or_path, revision=revision, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"no tokenizer in {name_or_path!r}: {_first_line(error)}; a model folder needs "
+            "tokenizer.json and tokenizer_config.json"
+        ) from error
+
+
+def context_length(config: Any) -> int:
+    """Longest sequence the model takes, in tokens."""
+    text_config = config.get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        length = getattr(text_config, name, None)
+        if isinstance(length, int) and length > 0:
+            return length
+    return DEFAULT_CONTEXT
+
+
+def fingerprint(model: Any) -> str:
+    """Hash of config and weights: the first and last bytes of every tensor and all shapes.
+
+    A sample, so that a 70B model takes seconds; it tells checkpoints apart, it is no signature.
+    """
+    digest = hashlib.sha256(text_model_type(model).encode())
+    for name, parameter in base_parameters(model):
+        flat = parameter.detach().flatten()
+        ends = torch.cat((flat[:256], flat[-256:])).float().cpu()
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        digest.update(ends.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def base_parameters(model: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """Parameters of the model itself, without an adapter, under the names they have without it."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    for name, parameter in inner.named_parameters():
+        if ".lora_" not in name:
+            yield name.replace(".base_layer.", "."), parameter
+
+
+def _load_config(name_or_path: str, shared: dict[str, Any]) -> Any:
+    folder = Path(name_or_path)
+    if folder.exists() and not (folder / "config.json").is_file():
+        hint = (
+            " (it is an adapter: name its base model)"
+            if (folder / "adapter_config.json").is_file()
+            else ""
+        )
+        raise ModelError(
+            f"no config.json in {name_or_path!r}{hint}; give a model folder or a hub id"
+        )
+    try:
+        config = AutoConfig.from_pretrained(name_or_path, **shared)
+    except (OSError, ValueError, KeyError) as error:
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
+        raise ModelError(
+            f"no model {name_or_path!r}: it is neither a folder nor a hub repository that can be "
+            f"reached{offline}: {_first_line(error)}"
+        ) from error
+    custom = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not custom:
+        raise ModelError(
+            f"{name_or_path!r} is of type {config.model_type!r}, which has no causal language "
+            "model head; unskew works on models that AutoModelForCausalLM loads"
+        )
+    return config
+
+
+def _switch_off_dropout(config: Any) -> None:
+    """Set every dropout rate of the configuration to 0."""
+    for node in {id(c): c for c in (config, config.get_text_config())}.values():
+        for name, value in vars(node).items():
+            is_rate = name.endswith(("dropout", "_pdrop", "dropout_rate"))
+            if is_rate and isinstance(value, float) and name != "classifier_dropout":
+                setattr(node, name, 0.0)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__

@@ -1,0 +1,246 @@
+"""Token log-probabilities and divergences in float32, at the wanted positions only.
+
+The only place that shifts tokens by one. The vocabulary is met block by block: a block of logits
+lives only while its log-probabilities and their gradient with respect to the hidden state are
+taken, so memory does not grow with positions times vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from unskew.models.sites import body_and_head
+from unskew.models.tokens import Tokens
+
+BLOCK_ELEMENTS = 1 << 23
+"""Logits held at once: 32 MiB in float32, small enough to stay near the cores' caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows padded on the right. Causal attention keeps padding from reaching real tokens."""
+
+    input_ids: Int[Tensor, "row seq"]
+    state_index: Int[Tensor, " position"]
+    """Into the flattened (row, seq) grid: the state that predicts each scored token."""
+    targets: Int[Tensor, " position"]
+    row_index: Int[Tensor, " position"]
+    num_rows: int
+
+    def rows(self, keep: Bool[Tensor, " row"]) -> Batch:
+        """The batch with only the rows where `keep` is true."""
+        new_row = torch.cumsum(keep, 0) - 1
+        kept = keep[self.row_index]
+        seq = self.input_ids.shape[1]
+        column = self.state_index[kept] - self.row_index[kept] * seq
+        row = new_row[self.row_index[kept]]
+        return Batch(
+            self.input_ids[keep], row * seq + column, self.targets[kept], row, int(keep.sum())
+        )
+
+
+def collate(rows: Sequence[Tokens], device: torch.device | str = "cpu") -> Batch:
+    """Pad rows to the longest and index the states that predict their scored tokens."""
+    seq = max(len(r.ids) for r in rows)
+    ids = torch.zeros((len(rows), seq), dtype=torch.long)
+    state_index: list[int] = []
+    targets: list[int] = []
+    row_index: list[int] = []
+    for i, r in enumerate(rows):
+        ids[i, : len(r.ids)] = torch.tensor(r.ids)
+        state_index.extend(range(i * seq + r.first - 1, i * seq + len(r.ids) - 1))
+        targets.extend(r.ids[r.first :])
+        row_index.extend([i] * r.num_scored)
+    as_tensor = (
+        torch.tensor(values, dtype=torch.long) for values in (state_index, targets, row_index)
+    )
+    states, target, row = (t.to(device) for t in as_tensor)
+    return Batch(ids.to(device), states, target, row, len(rows))
+
+
+class Greedy(NamedTuple):
+    """Log-probability of each target and whether it was the most probable token."""
+
+    logprob: Float[Tensor, " position"]
+    is_greedy: Bool[Tensor, " position"]
+
+
+class ScoringPath:
+    """A model's forward pass, cut before the vocabulary.
+
+    Args:
+        model: A causal language model, with or without PEFT adapters.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        parts = body_and_head(model)
+        self.body: nn.Module | None = parts[0] if parts else None
+        self.head: nn.Module | None = parts[1] if parts else None
+
+    def states(self, batch: Batch, **kwargs: Any) -> Float[Tensor, "position width"]:
+        """What predicts each scored token: hidden states, or logits where there is no such cut.
+
+        Args:
+            batch: The rows.
+            **kwargs: Passed to the model, e.g. `attention_mask` and `position_ids`.
+        """
+        forward = self.body if self.body is not None else self.model
+        out = forward(input_ids=batch.input_ids, use_cache=False, **kwargs)
+        grid = out.last_hidden_state if self.body is not None else out.logits
+        return grid.flatten(0, 1).index_select(0, batch.state_index)
+
+    def logits(self, states: Float[Tensor, "position width"]) -> Float[Tensor, "position vocab"]:
+        """Logits in float32."""
+        return (self.head(states) if self.head is not None else states).float()
+
+    def logprobs(
+        self, states: Float[Tensor, "position width"], targets: Int[Tensor, " position"]
+    ) -> Float[Tensor, " position"]:
+        """Log-probability of each target in nats, differentiable in `states` and the head."""
+        frozen = _frozen_linear(self.head)
+        if frozen is not None and torch.is_grad_enabled() and states.requires_grad:
+            return _TokenLogprob.apply(states, *frozen, targets)
+
+        def block_logprobs(block: Tensor, target: Tensor) -> Tensor:
+            return _pick(F.log_softmax(self.logits(block), -1), target)
+
+        return torch.cat(
+            [_recomputed(block_logprobs, states[b], targets[b]) for b in self._blocks(states)]
+        )
+
+    @torch.no_grad()
+    def greedy(
+        self, states: Float[Tensor, "position width"], targets: Int[Tensor, " position"]
+    ) -> Greedy:
+        """Log-probabilities of the targets and whether each was the arg-max; no gradient."""
+        logprob = torch.empty(len(targets), device=targets.device)
+        is_greedy = torch.empty(len(targets), dtype=torch.bool, device=targets.device)
+        for b in self._blocks(states):
+            logits = self.logits(states[b])
+            logprob[b] = _pick(logits, targets[b]) - logits.logsumexp(-1)
+            is_greedy[b] = logits.argmax(-1) == targets[b]
+        return Greedy(logprob, is_greedy)
+
+    def kl_reference_policy(
+        self,
+        states: Float[Tensor, "position width"],
+        reference: ScoringPath,
+        reference_states: Float[Tensor, "position width_r"],
+    ) -> Float[Tensor, " position"]:
+        """KL(reference || policy) at each position in nats, differentiable in the policy.
+
+        Source: BiasUnlearn (arXiv 2509.25673) eq. 3 with the direction of its prose, reference
+        first. Zero where both agree.
+        """
+        frozen = _frozen_linear(self.head)
+        if frozen is not None and torch.is_grad_enabled() and states.requires_grad:
+            return _KlReferencePolicy.apply(states, *frozen, reference, reference_states)
+
+        def block_kl(block: Tensor, reference_block: Tensor) -> Tensor:
+            ours = F.log_softmax(self.logits(block), -1)
+            theirs = F.log_softmax(reference.logits(reference_block), -1)
+            return (theirs.exp() * (theirs - ours)).sum(-1)
+
+        return torch.cat(
+            [_recomputed(block_kl, states[b], reference_states[b]) for b in self._blocks(states)]
+        )
+
+    def _blocks(self, states: Tensor) -> Iterator[slice]:
+        vocab = self.model.config.get_text_config().vocab_size
+        yield from _blocks(len(states), vocab)
+
+
+def sum_by_row(values: Float[Tensor, " position"], batch: Batch) -> Float[Tensor, " row"]:
+    """Sum values of scored positions within each row."""
+    return values.new_zeros(batch.num_rows).index_add(0, batch.row_index, values)
+
+
+def _blocks(positions: int, vocab: int) -> Iterator[slice]:
+    size = max(1, BLOCK_ELEMENTS // vocab)
+    for begin in range(0, max(positions, 1), size):
+        yield slice(begin, min(begin + size, positions))
+
+
+def _pick(scores: Tensor, targets: Tensor) -> Tensor:
+    return scores.gather(-1, targets[:, None])[:, 0]
+
+
+def _recomputed(function: Any, *args: Tensor) -> Tensor:
+    """Keep no logits for the backward pass: they are computed again."""
+    if torch.is_grad_enabled():
+        return checkpoint(function, *args, use_reentrant=False)
+    return function(*args)
+
+
+def _frozen_linear(head: nn.Module | None) -> tuple[Tensor, Tensor | None] | None:
+    if type(head) is not nn.Linear or any(p.requires_grad for p in head.parameters()):
+        return None
+    return head.weight, head.bias
+
+
+class _TokenLogprob(torch.autograd.Function):
+    """Log-probability of one token per row through a frozen linear head.
+
+    Each row's value depends on its own state alone, so its gradient, (onehot - softmax) W, is
+    taken while the block of logits is there and only scaled in the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor):
+        logprob = torch.empty(len(states), device=states.device)
+        gradient = torch.empty_like(states)
+        for b in _blocks(len(states), weight.shape[0]):
+            logits = F.linear(states[b], weight, bias).float()
+            logprobs = logits.sub_(logits.logsumexp(-1, keepdim=True))
+            logprob[b] = _pick(logprobs, targets[b])
+            coefficient = logprobs.exp_().neg_()
+            coefficient[torch.arange(len(coefficient)), targets[b]] += 1
+            gradient[b] = (coefficient.to(weight.dtype) @ weight).to(states.dtype)
+        ctx.save_for_backward(gradient)
+        return logprob
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor):
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_outputs[0][:, None].to(gradient.dtype), None, None, None
+
+
+class _KlReferencePolicy(torch.autograd.Function):
+    """KL(reference || policy) per row through a frozen linear head; gradient (p - p_ref) W."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        reference: ScoringPath,
+        reference_states: Tensor,
+    ):
+        kl = torch.empty(len(states), device=states.device)
+        gradient = torch.empty_like(states)
+        for b in _blocks(len(states), weight.shape[0]):
+            ours = F.linear(states[b], weight, bias).float()
+            ours.sub_(ours.logsumexp(-1, keepdim=True))
+            theirs = F.log_softmax(reference.logits(reference_states[b]), -1)
+            difference = theirs - ours
+            theirs.exp_()
+            kl[b] = torch.einsum("pv,pv->p", theirs, difference)
+            coefficient = ours.exp_().sub_(theirs)
+            gradient[b] = (coefficient.to(weight.dtype) @ weight).to(states.dtype)
+        ctx.save_for_backward(gradient)
+        return kl
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor):
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_outputs[0][:, None].to(gradient.dtype), None, None, None, None

@@ -1,0 +1,42 @@
+"""Cuts a chunk into micro-batches of like length, so that little is spent on padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+OVERHEAD_TOKENS = 64
+"""What one more forward and backward pass costs, in padded tokens; measured on CPU."""
+
+
+def plan(
+    lengths: Sequence[int], *, max_tokens: int, max_examples: int | None = None
+) -> list[list[int]]:
+    """Indices of each micro-batch, rows sorted by length.
+
+    Minimises padded tokens plus a fixed cost per micro-batch, exactly, by dynamic programming.
+
+    Args:
+        lengths: Tokens of each row.
+        max_tokens: Most padded tokens in one micro-batch; a single longer row stands alone.
+        max_examples: Most rows in one micro-batch; no limit if None.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    best = [0.0] * (len(order) + 1)
+    cut = [0] * (len(order) + 1)
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        best[end] = float("inf")
+        for begin in range(end - 1, -1, -1):
+            rows = end - begin
+            too_many = max_examples is not None and rows > max_examples
+            if rows > 1 and (too_many or rows * longest > max_tokens):
+                break
+            cost = best[begin] + rows * longest + OVERHEAD_TOKENS
+            if cost < best[end]:
+                best[end], cut[end] = cost, begin
+    batches: list[list[int]] = []
+    end = len(order)
+    while end:
+        batches.append(order[cut[end] : end])
+        end = cut[end]
+    return batches[::-1]

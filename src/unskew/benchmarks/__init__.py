@@ -2,4 +2,15 @@
 
 from unskew.registry import Table
 
-BENCHMARKS = Table("benchmarks", {"stereoset": "unskew.benchmarks.stereoset:StereoSet"})
+BENCHMARKS = Table(
+    "benchmarks",
+    {
+        "crows_pairs": "unskew.benchmarks.crows_pairs:CrowsPairs",
+        "divergence": "unskew.benchmarks.divergence:DivergenceFromReference",
+        "generation": "unskew.benchmarks.generation:SampledText",
+        "perplexity": "unskew.benchmarks.perplexity:Perplexity",
+        "reasoning": "unskew.benchmarks.reasoning:Reasoning",
+        "slot": "unskew.benchmarks.slot:Slot",
+        "stereoset": "unskew.benchmarks.stereoset:StereoSet",
+    },
+)

@@ -1,0 +1,290 @@
+"""From the scores of single items to metrics with intervals, once for all benchmarks.
+
+A benchmark says what one item contributes (a row of columns), which quantities follow from the
+summed columns, and what is drawn again for the interval. Variants, categories, intervals and
+paired differences follow from that, from the scores alone: stored samples can be aggregated
+again without the data set or the model.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unskew.benchmarks._quantities import Quantity, interval_of, statistic
+from unskew.errors import BenchmarkError
+from unskew.registry import nearest
+from unskew.statistics import (
+    Design,
+    Difference,
+    bootstrap,
+    group_sums,
+    paired_differences,
+)
+from unskew.types import (
+    OVERALL,
+    Answer,
+    Document,
+    Examples,
+    Metric,
+    Pair,
+    Probe,
+    Question,
+    Request,
+    SampleScore,
+)
+
+Item = TypeVar("Item", Pair, Document, Question, Probe)
+Needs = Literal["pairs", "documents", "questions", "probes"]
+_Array = NDArray[np.float64]
+
+
+def finite(id: str, **values: float) -> None:
+    """Refuse a NaN or an infinity.
+
+    Raises:
+        BenchmarkError: Names the item and the value.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise BenchmarkError(
+                f"item {id!r}: {name} is {value}; scores must be finite numbers. "
+                "Check the model for NaN weights or a precision that overflows"
+            )
+
+
+def number(score: SampleScore, name: str) -> float:
+    """A numeric value of a sample."""
+    return float(score.values[name])
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """The scores of one category of one variant, in columns."""
+
+    variant: str
+    category: str
+    columns: _Array
+    groups: NDArray[Any]
+    design: Design
+
+
+class AggregatedBenchmark(ABC, Generic[Item]):
+    """Base of the benchmarks: selection of items, aggregation, intervals.
+
+    Args:
+        examples: Of one split; the benchmark takes what it `needs`.
+        split: Name of that split, written into each metric.
+        categories: Keep only these categories (of documents and questions: kinds).
+        num_resamples: Of the bootstrap; 0 leaves bootstrap intervals out, for the many
+            evaluations during training.
+        seed: Of the bootstrap.
+
+    Raises:
+        BenchmarkError: Nothing to score, a category without an example, a duplicate id.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    needs: ClassVar[Needs]
+    quantities: ClassVar[tuple[Quantity, ...]]
+    headline: ClassVar[str] = ""
+    """Prefix of the variant whose metrics come first; others follow in alphabetical order."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        split: str,
+        categories: Sequence[str] | None = None,
+        num_resamples: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        if num_resamples < 0:
+            raise BenchmarkError(
+                f"num_resamples {num_resamples}; give 0 (none) or a positive count"
+            )
+        self.split, self.num_resamples, self.seed = split, num_resamples, seed
+        self.items: dict[str, Item] = {}
+        for item in self._select(getattr(examples, self.needs), categories):
+            if item.id in self.items:
+                raise BenchmarkError(
+                    f"{self.name}: id {item.id!r} occurs twice; ids must be unique"
+                )
+            self.items[item.id] = item
+
+    def _select(self, items: Sequence[Item], categories: Sequence[str] | None) -> list[Item]:
+        present = sorted({_category(item) for item in items})
+        if not items:
+            raise BenchmarkError(
+                f"{self.name} needs {self.needs}, and the {self.split} split has none; "
+                "choose another benchmark or a data set that has them"
+            )
+        if OVERALL in present:
+            raise BenchmarkError(f"{OVERALL!r} is the name of all categories together; rename it")
+        if categories is None:
+            return list(items)
+        for category in categories:
+            if category not in present:
+                raise BenchmarkError(
+                    f"{self.name}: no example of category {category!r} in the {self.split} split"
+                    f"{nearest(category, present)} (there are: {', '.join(present)})"
+                )
+        return [item for item in items if _category(item) in set(categories)]
+
+    @abstractmethod
+    def requests(self) -> Iterable[Request]:
+        """All requests; the id of a request is the id of its item."""
+
+    @abstractmethod
+    def score(self, request: Request, answer: Answer) -> SampleScore:
+        """Judge one answer."""
+
+    @classmethod
+    @abstractmethod
+    def row(cls, score: SampleScore) -> Sequence[float]:
+        """What one item adds to each column."""
+
+    @classmethod
+    def variants(cls, score: SampleScore) -> tuple[str, ...]:
+        """Variants the item counts in."""
+        return (str(score.values["variant"]),)
+
+    @classmethod
+    def categories(cls, score: SampleScore) -> tuple[str, ...]:
+        """Categories the item counts in."""
+        return (OVERALL, score.category)
+
+    @classmethod
+    def group(cls, score: SampleScore) -> str:
+        """Group of the item for averages and resampling; the item itself unless overridden."""
+        return score.id
+
+    @classmethod
+    def design(cls, groups: NDArray[Any]) -> Design:
+        """What is drawn again for an interval."""
+        return "over_groups"
+
+    def metrics(self, scores: Sequence[SampleScore]) -> list[Metric]:
+        """Aggregate, with n and a 95 % interval. Independent of the order of the scores."""
+        return [metric for cell in self._cells(scores) for metric in self._cell_metrics(cell)]
+
+    @classmethod
+    def differences(
+        cls,
+        first: Sequence[SampleScore],
+        second: Sequence[SampleScore],
+        *,
+        num_resamples: int = 1000,
+        seed: int = 0,
+    ) -> dict[tuple[str, str, str], Difference]:
+        """Second minus first on the same items, by variant, category and metric.
+
+        Raises:
+            BenchmarkError: The two do not score the same items under the same variants.
+        """
+        keys = [[(s.id, cls.variants(s)) for s in _by_id(scores)] for scores in (first, second)]
+        if keys[0] != keys[1]:
+            raise BenchmarkError(
+                f"{cls.name}: the two runs score different items or variants "
+                f"({len(keys[0])} and {len(keys[1])} scores); evaluate both on the same data "
+                "with the same options"
+            )
+        found: dict[tuple[str, str, str], Difference] = {}
+        for one, other in zip(cls._cells(first), cls._cells(second), strict=True):
+            shared = [q for q in cls.quantities if _count(q, one) and _count(q, other)]
+            drawn = paired_differences(
+                statistic(shared),
+                one.columns,
+                other.columns,
+                one.groups,
+                design=one.design,
+                num_resamples=num_resamples,
+                seed=seed,
+            )
+            for quantity, difference in zip(shared, drawn, strict=True):
+                found[one.variant, one.category, quantity.name] = difference
+        return found
+
+    @classmethod
+    def _cells(cls, scores: Sequence[SampleScore]) -> Iterator[_Cell]:
+        placed: dict[tuple[str, str], list[SampleScore]] = {}
+        for score in _by_id(scores):
+            for variant in cls.variants(score):
+                for category in cls.categories(score):
+                    placed.setdefault((variant, category), []).append(score)
+
+        def rank(key: tuple[str, str]) -> tuple[bool, str, bool, str]:
+            variant, category = key
+            return not variant.startswith(cls.headline), variant, category != OVERALL, category
+
+        for variant, category in sorted(placed, key=rank):
+            chosen = placed[variant, category]
+            groups = np.array([cls.group(s) for s in chosen])
+            columns = np.array([cls.row(s) for s in chosen], dtype=np.float64)
+            yield _Cell(variant, category, columns, groups, cls.design(groups))
+
+    def _cell_metrics(self, cell: _Cell) -> Iterator[Metric]:
+        present = [q for q in self.quantities if _count(q, cell)]
+        drawn = [q for q in present if q.interval.startswith("bootstrap")]
+        draws = bootstrap(
+            statistic(drawn),
+            cell.columns,
+            cell.groups,
+            design=cell.design,
+            num_resamples=self.num_resamples if drawn else 0,
+            seed=self.seed,
+        )
+        draws_of = {q.name: draws[:, i] for i, q in enumerate(drawn)}
+        values = statistic(present)(group_sums(cell.columns, cell.groups))
+        for quantity, value in zip(present, values.tolist(), strict=True):
+            n = _count(quantity, cell)
+            low, high = interval_of(quantity, value, n, draws_of.get(quantity.name)) or (None, None)
+            yield Metric(
+                benchmark=self.name,
+                variant=cell.variant,
+                split=self.split,
+                category=cell.category,
+                metric=quantity.name,
+                value=value,
+                n=n,
+                ci_low=low,
+                ci_high=high,
+                ideal=quantity.ideal,
+                better=quantity.better,
+                unit=quantity.unit,
+            )
+
+
+class DocumentBenchmark(AggregatedBenchmark[Document]):
+    """Base of the benchmarks on plain text.
+
+    Raises:
+        BenchmarkError: A document is empty.
+    """
+
+    needs = "documents"
+
+    def __init__(self, examples: Examples, *, split: str, **options: Any) -> None:
+        super().__init__(examples, split=split, **options)
+        for document in self.items.values():
+            if not document.text.strip():
+                raise BenchmarkError(f"{self.name}: document {document.id!r} is empty; remove it")
+
+
+def _category(item: Pair | Probe | Document | Question) -> str:
+    return item.category if isinstance(item, Pair | Probe) else item.kind
+
+
+def _by_id(scores: Iterable[SampleScore]) -> list[SampleScore]:
+    return sorted(scores, key=lambda score: score.id)
+
+
+def _count(quantity: Quantity, cell: _Cell) -> int:
+    return int(np.count_nonzero(cell.columns[:, quantity.counted] > 0))

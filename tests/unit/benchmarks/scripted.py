@@ -1,0 +1,116 @@
+"""Hand-made examples, and models whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from unskew.types import (
+    Answer,
+    Divergence,
+    DivergenceRequest,
+    Document,
+    Examples,
+    Generation,
+    LikelihoodRequest,
+    Metric,
+    Pair,
+    Probe,
+    Question,
+    Request,
+    SampleScore,
+    SequenceScore,
+)
+
+
+def pair(id, *, category="gender", target="nurse", task="intrasentence", unrelated=True, tags=()):
+    context = f"The {target} {id}"
+    return Pair(
+        id=id,
+        category=category,
+        target=target,
+        stereotype=f"{context} is kind.",
+        anti_stereotype=f"{context} is strong.",
+        unrelated=f"{context} is cheese." if unrelated else None,
+        completion_start=len(context) + 3,
+        task=task,
+        sentence_ids=(f"{id}-s", f"{id}-a", f"{id}-u")[: 3 if unrelated else 2],
+        tags=tags,
+    )
+
+
+def some_examples(per_target: int = 4) -> Examples:
+    """Two categories with three targets each, and a little of everything else."""
+    places = [(c, f"{c}-{t}") for c in ("gender", "race") for t in range(3)]
+    numbered = [(c, t, i) for c, t in places for i in range(per_target)]
+    return Examples(
+        pairs=tuple(pair(f"{t}-{i}", category=c, target=t) for c, t, i in numbered),
+        documents=tuple(
+            Document(f"d{i}", f"One two three four five {i}.", "neutral" if i % 2 else "group")
+            for i in range(12)
+        ),
+        questions=tuple(
+            Question(f"q{i}", "two and two make", "four", ("count", "order")[i % 2], i % 3 == 0)
+            for i in range(12)
+        ),
+        probes=tuple(
+            Probe(f"{t}-{i}", c, t, f"The {t} {i} is", ("kind", "strong", "brisk"))
+            for c, t, i in numbered
+        ),
+    )
+
+
+def scores_by(*means: float, num_tokens: int = 4) -> tuple[SequenceScore, ...]:
+    """Segments with these mean log-probabilities."""
+    return tuple(SequenceScore(mean * num_tokens, num_tokens, False) for mean in means)
+
+
+def ask(benchmark, answer_to: Callable[[Request], Answer]) -> list[SampleScore]:
+    return [benchmark.score(request, answer_to(request)) for request in benchmark.requests()]
+
+
+def random_answers(seed: int = 0) -> Callable[[Request], Answer]:
+    """A model that knows nothing and answers at random."""
+    rng = np.random.default_rng(seed)
+
+    def answer(request: Request) -> Answer:
+        if isinstance(request, LikelihoodRequest):
+            return tuple(
+                SequenceScore(float(-rng.gamma(20)), 5, bool(rng.random() < 0.5))
+                for _ in request.segments
+            )
+        if isinstance(request, DivergenceRequest):
+            n = len(request.candidates)
+            policy, reference = (tuple(-rng.gamma(2, size=n)) for _ in range(2))
+            return Divergence(float(rng.gamma(2)), 6, float(rng.gamma(2)), policy, reference)
+        tokens = tuple(rng.integers(5, size=20).tolist())
+        return Generation(" ".join(map(str, tokens)), tokens, float(rng.gamma(2)))
+
+    return answer
+
+
+def constant_answers(request: Request) -> Answer:
+    """A model for which everything is equally likely."""
+    assert isinstance(request, LikelihoodRequest)
+    return scores_by(*[-8.0] * len(request.segments))
+
+
+def always_biased(request: Request) -> Answer:
+    """A model that prefers the stereotype, then the anti-stereotype, then the unrelated text."""
+    assert isinstance(request, LikelihoodRequest)
+    return scores_by(*(-1.0, -2.0, -3.0)[: len(request.segments)])
+
+
+def find(metrics: Iterable[Metric], metric: str, category="overall", variant=None) -> Metric:
+    """The one metric with these keys."""
+    (found,) = [
+        m
+        for m in metrics
+        if (m.metric, m.category) == (metric, category) and variant in (None, m.variant)
+    ]
+    return found
+
+
+def names(metrics: Sequence[Metric]) -> set[str]:
+    return {m.metric for m in metrics}

@@ -140,10 +140,9 @@ def bootstrap(
 ) -> NDArray[np.float64]:
     """The statistic of resampled items.
 
-    `within_groups` keeps the groups and their sizes and draws items inside each: how much would
-    other sentences about the same terms have changed the result? Singletons then contribute no
-    spread, so it is for groups of several items. `over_groups` draws whole groups: how much
-    would other terms have changed it? With one item per group that is the ordinary bootstrap.
+    `within_groups` keeps the groups and draws items inside each: would other sentences about
+    the same terms have changed the result? Singletons contribute no spread. `over_groups` draws
+    whole groups: would other terms have changed it? The ordinary bootstrap is one item per group.
 
     Args:
         statistic: Group sums, shape (..., group, column), to shape (..., metric).
@@ -154,8 +153,7 @@ def bootstrap(
         seed: Same seed, same draws; items must come in the same order.
 
     Returns:
-        Shape (resample, metric). No resample where there is nothing to draw from, i.e. no group
-        of two items (`within_groups`) or a single group (`over_groups`).
+        Shape (resample, metric); no resample where no group has two items, or there is one group.
 
     Raises:
         BenchmarkError: The shapes do not fit, or there is no item.

@@ -1,0 +1,262 @@
+"""The report of a run as one HTML file that opens offline and runs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from unskew.reports.findings import (
+    AFTER,
+    BEFORE,
+    REPORT,
+    Measure,
+    Row,
+    contains_ideal,
+    measures,
+    oracle_rows,
+    phases,
+    rows,
+)
+from unskew.reports.formatting import MISSING, format_interval, format_value, unit_suffix
+from unskew.reports.guards import guard_rows
+from unskew.reports.plots import (
+    NARROW,
+    WIDE,
+    Curve,
+    curves,
+    dumbbells,
+    gap_distributions,
+)
+from unskew.reports.record import Decision, RunRecord
+from unskew.reports.storage import read_samples, samples_path, write_text
+from unskew.reports.verdict import verdict
+from unskew.types import OVERALL
+
+PAGE_FILE = "report.html"
+_MAX_PANELS = 12
+
+Gaps = Mapping[str, Mapping[str, Sequence[float]]]
+"""Category to phase to the preference gap of each pair, nats per token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot in two widths, one of which is shown, and its text for those who do not see it."""
+
+    wide: Markup
+    narrow: Markup
+    label: str
+
+
+def render_page(run_dir: Path) -> Path:
+    """Write `report.html` beside the record it is made from; same record, same bytes.
+
+    Args:
+        run_dir: Folder of a run, with `record.json` and, where there are any, `samples/`.
+
+    Raises:
+        DataError: The record or a samples file cannot be read.
+        StorageError: The page could not be written.
+    """
+    record = RunRecord.load(run_dir)
+    headline = measures(record)[:1]
+    gaps = _read_gaps(run_dir, record, headline[0]) if headline else {}
+    return write_text(run_dir / PAGE_FILE, page_html(record, gaps))
+
+
+def page_html(record: RunRecord, gaps: Gaps) -> str:
+    """The page as text.
+
+    Args:
+        record: The record of the run.
+        gaps: Preference gaps of single pairs; empty where there are none.
+    """
+    environment = Environment(
+        loader=PackageLoader("unskew.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        number=format_value,
+        interval=format_interval,
+        suffix=unit_suffix,
+        contains_ideal=contains_ideal,
+        in_words=_in_words,
+        missing=MISSING,
+    )
+    return environment.get_template("page.html.j2").render(_context(record, gaps))
+
+
+def _context(record: RunRecord, gaps: Gaps) -> dict[str, Any]:
+    found = measures(record)
+    guards = guard_rows(record)
+    matched = [guard.floor for guard in guards]
+    shown = phases(record)
+    return {
+        "record": record,
+        "verdict": verdict(record),
+        "phases": shown,
+        "is_comparison": {BEFORE, AFTER} <= set(shown),
+        "tiles": _tiles(record, found[:1]),
+        "preferences": [(m, rows(record, m), _dumbbell(record, m)) for m in found],
+        "gap_plot": _gap_plot(gaps),
+        "gap_rows": _gap_rows(record, found[:1]),
+        "select_plot": _select_plot(record, found[:1]),
+        "loss_plot": _loss_plot(record),
+        "guards": guards,
+        "other_floors": [
+            f for f in (record.checkpoint.floors if record.checkpoint else []) if f not in matched
+        ],
+        "other_phases": [p for p in shown if p not in (BEFORE, AFTER)],
+        "compared": _compared(record, found),
+        "oracle_rows": oracle_rows(record),
+    }
+
+
+def _plot(draw: Callable[[int], str], label: str) -> Plot:
+    # The plots escape their text themselves: they are XML written by an XML writer.
+    return Plot(Markup(draw(WIDE)), Markup(draw(NARROW)), label)
+
+
+def _tiles(record: RunRecord, headline: Sequence[Measure]) -> list[Row]:
+    overall = [
+        Row(measure.title, row.by_phase)
+        for measure in headline
+        for row in rows(record, measure)
+        if row.name == OVERALL
+    ]
+    guards = [g.row for g in guard_rows(record) if g.row.by_phase and not g.guard.is_distance]
+    return overall + guards[: 4 - len(overall)]
+
+
+def _dumbbell(record: RunRecord, measure: Measure) -> Plot:
+    told = "; ".join(
+        f"{row.name}: "
+        + ", ".join(
+            f"{phase} {format_value(m.value, m.unit)} {format_interval(m)}"
+            for phase, m in row.by_phase.items()
+        )
+        for row in rows(record, measure)
+    )
+    return _plot(
+        lambda width: dumbbells(rows(record, measure), 50.0, "%", width),
+        f"{measure.title} by category with 95 % intervals; the ideal is 50. {told}.",
+    )
+
+
+def _read_gaps(run_dir: Path, record: RunRecord, measure: Measure) -> Gaps:
+    gaps: dict[str, dict[str, list[float]]] = {}
+    for phase in phases(record):
+        if not samples_path(run_dir, phase, measure.benchmark).exists():
+            continue
+        for score in read_samples(run_dir, phase, measure.benchmark):
+            gap = score.values.get("gap")
+            variant = score.values.get("variant", measure.variant)
+            if isinstance(gap, float) and variant == measure.variant:
+                gaps.setdefault(score.category, {}).setdefault(phase, []).append(gap)
+    return gaps
+
+
+def _gap_plot(gaps: Gaps) -> Plot | None:
+    main = {
+        category: {p: v for p, v in by_phase.items() if p in (BEFORE, AFTER)} or dict(by_phase)
+        for category, by_phase in gaps.items()
+    }
+    if not main:
+        return None
+    sizes = {category: max(len(v) for v in by.values()) for category, by in main.items()}
+    largest = sorted(sizes, key=lambda c: -sizes[c])[:_MAX_PANELS]
+    shown = {category: by for category, by in main.items() if category in largest}
+    left_out = (
+        f" The {_MAX_PANELS} largest of {len(main)} categories." if len(main) > len(shown) else ""
+    )
+    return _plot(
+        partial(gap_distributions, shown),
+        "Histograms of the preference gap of single pairs by category, in nats per token; "
+        f"zero is no preference, right of it lies the stereotype.{left_out}",
+    )
+
+
+def _gap_rows(record: RunRecord, headline: Sequence[Measure]) -> list[tuple[str, list[Row]]]:
+    titles = {"mean_gap": "Mean gap", "mean_abs_gap": "Mean size of the gap"}
+    return [
+        (title, rows(record, Measure(m.benchmark, m.variant, metric)))
+        for m in headline
+        for metric, title in titles.items()
+        if record.find(
+            benchmark=m.benchmark, variant=m.variant, metric=metric, category=None, split=REPORT
+        )
+    ]
+
+
+def _select_plot(record: RunRecord, headline: Sequence[Measure]) -> Plot | None:
+    points: dict[str, tuple[list[int], list[float]]] = {}
+    for measure in headline:
+        for row in record.history:
+            for m in row.metrics:
+                key = (m.benchmark, m.variant, m.metric)
+                if key == (measure.benchmark, measure.variant, measure.metric):
+                    steps, values = points.setdefault(m.category, ([], []))
+                    steps.append(row.step)
+                    values.append(m.value)
+    if len(points) > 1:
+        points.pop(OVERALL, None)
+    found = [Curve(name, *series) for name, series in points.items()][:_MAX_PANELS]
+    if not found:
+        return None
+    told = "; ".join(f"{c.name} from {c.values[0]:.1f} to {c.values[-1]:.1f}" for c in found)
+    marks = [decision.step for decision in record.decisions]
+    return _plot(
+        partial(curves, found, marks=marks, ideal=50.0),
+        f"{headline[0].title} on the select split over training steps: {told}. "
+        "Numbered lines are the decisions listed below.",
+    )
+
+
+def _loss_plot(record: RunRecord) -> Plot | None:
+    if not record.train_log:
+        return None
+    names = dict.fromkeys(name for row in record.train_log for name in row.parts)
+    found = [Curve("loss", [r.step for r in record.train_log], [r.loss for r in record.train_log])]
+    for name in names:
+        having = [row for row in record.train_log if name in row.parts]
+        found.append(
+            Curve(f"part: {name}", [r.step for r in having], [r.parts[name] for r in having])
+        )
+    told = "; ".join(f"{c.name} from {c.values[0]:.3g} to {c.values[-1]:.3g}" for c in found)
+    return _plot(partial(curves, found[:_MAX_PANELS]), f"Loss and its parts over steps: {told}.")
+
+
+def _compared(record: RunRecord, found: Sequence[Measure]) -> list[Row]:
+    overall = [
+        Row(f"{title}, overall", row.by_phase)
+        for title, all_rows in [(m.title, rows(record, m)) for m in found]
+        + _gap_rows(record, found[:1])
+        for row in all_rows
+        if row.name == OVERALL
+    ]
+    guards = [g.row for g in guard_rows(record) if g.row.by_phase and not g.guard.is_distance]
+    return overall + guards
+
+
+def _in_words(decision: Decision) -> str:
+    directions = decision.directions or {}
+    words = {
+        1: "away from the stereotype",
+        -1: "away from the anti-stereotype",
+        0: "at rest",
+    }
+    told = [
+        f"{', '.join(names)}: {text}"
+        for sign, text in words.items()
+        if (names := [name for name, d in directions.items() if d == sign])
+    ]
+    return "; ".join(told)

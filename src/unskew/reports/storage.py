@@ -1,0 +1,123 @@
+"""Files of a run: written whole or not at all, read with errors that name file and place."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import TypeAdapter, ValidationError
+
+from unskew.errors import DataError, StorageError
+from unskew.types import SampleScore
+
+_SAMPLE = TypeAdapter(SampleScore)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a UTF-8 text file whole or not at all, making its folder where needed.
+
+    Raises:
+        StorageError: It could not be written; what was there before is intact.
+    """
+    data = text.encode("utf-8")
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # A temporary file is private to its owner; the result follows the usual umask.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise StorageError(f"{path} could not be written: {error}") from error
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file of a run.
+
+    Raises:
+        DataError: It does not exist or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} does not exist; name the --output-dir of an unlearn or evaluate run"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def problems_of(error: ValidationError) -> tuple[str, ...]:
+    """One line for each fault: dotted place and what is wrong there."""
+    return tuple(
+        f"{'.'.join(str(step) for step in e['loc']) or 'record'}: {e['msg']}"
+        for e in error.errors(include_url=False)
+    )
+
+
+def samples_path(run_dir: Path, phase: str, benchmark: str) -> Path:
+    """Where the per-example scores of a phase lie; names are percent-encoded to be safe."""
+    return run_dir / "samples" / f"{quote(phase, safe='')}-{quote(benchmark, safe='')}.jsonl"
+
+
+def write_samples(run_dir: Path, phase: str, benchmark: str, scores: Iterable[SampleScore]) -> Path:
+    """Write one JSON object per example: id, category, target, values.
+
+    Raises:
+        DataError: A value is NaN or infinite.
+        StorageError: The file could not be written.
+    """
+    lines = []
+    for score in scores:
+        row = {
+            "id": score.id,
+            "category": score.category,
+            "target": score.target,
+            "values": dict(score.values),
+        }
+        try:
+            lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False))
+        except ValueError as error:
+            raise DataError(
+                f"sample {score.id!r} of {benchmark} has a value that is not finite"
+            ) from error
+    return write_text(samples_path(run_dir, phase, benchmark), "".join(f"{x}\n" for x in lines))
+
+
+def read_samples(run_dir: Path, phase: str, benchmark: str) -> list[SampleScore]:
+    """Read what `write_samples` wrote, in the same order.
+
+    Raises:
+        DataError: The file does not exist or a line breaks the format; the line is named.
+    """
+    path = samples_path(run_dir, phase, benchmark)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the samples {path} cannot be read: {error}") from error
+    scores = []
+    for number, line in enumerate(lines, start=1):
+        if line:
+            try:
+                scores.append(_SAMPLE.validate_json(line))
+            except ValidationError as error:
+                raise DataError(f"{path}, line {number}: {problems_of(error)[0]}") from error
+    return scores

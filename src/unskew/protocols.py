@@ -17,6 +17,7 @@ from torch import Tensor
 from unskew.types import (
     Answer,
     Evaluation,
+    Examples,
     Metric,
     Phase,
     Request,
@@ -26,6 +27,10 @@ from unskew.types import (
 )
 
 Quantity = Literal["logprob", "kl_reference_policy"]
+Needs = Literal["pairs", "documents", "questions", "probes"]
+Comparison = Literal["none", "each", "last"]
+"""Reference models a benchmark holds the model against, of those there are: none, each of them,
+or only the last, which is the one nearest to the truth (an oracle, where there is one)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +121,21 @@ class Controller(Protocol):
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """Forms questions, judges answers, aggregates. Asking is the runner's business."""
+    """Forms questions, judges answers, aggregates. Asking is the runner's business.
+
+    Constructed as `Cls(examples, split=..., num_resamples=..., **options)`; one whose `comparison`
+    is not `none` also takes `reference_name`.
+    """
 
     name: str
     version: str
+    needs: Needs
+    comparison: Comparison
+
+    @classmethod
+    def serves(cls, examples: Examples) -> bool:
+        """Whether these examples are meant for this benchmark."""
+        ...
 
     def requests(self) -> Iterable[Request]:
         """All requests; ids are unique within the benchmark."""

@@ -294,6 +294,8 @@ class StepInfo:
 class TrainSettings:
     """How a train stage runs. All batch sizes are of the whole chunk, over all processes."""
 
+    __pydantic_config__ = {"extra": "forbid"}
+
     max_steps: int = 1000
     """Optimizer steps at the most."""
     learning_rate: float = 5e-5

@@ -12,13 +12,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unskew.benchmarks._quantities import Quantity, interval_of, statistic
 from unskew.errors import BenchmarkError
+from unskew.protocols import Comparison, Needs
 from unskew.registry import nearest
 from unskew.statistics import (
     Design,
@@ -41,7 +42,8 @@ from unskew.types import (
 )
 
 Item = TypeVar("Item", Pair, Document, Question, Probe)
-Needs = Literal["pairs", "documents", "questions", "probes"]
+CROWS_DIRECTIONS = ("stereo", "antistereo")
+"""Tags of CrowS-Pairs rows: what the sentence written first showed."""
 _Array = NDArray[np.float64]
 
 
@@ -75,6 +77,11 @@ class _Cell:
     design: Design
 
 
+def is_crows_pairs(pairs: Sequence[Pair]) -> bool:
+    """Whether these are CrowS-Pairs, whose rows say which way their first sentence points."""
+    return all(set(CROWS_DIRECTIONS) & set(pair.tags) for pair in pairs)
+
+
 class AggregatedBenchmark(ABC, Generic[Item]):
     """Base of the benchmarks: selection of items, aggregation, intervals.
 
@@ -93,6 +100,7 @@ class AggregatedBenchmark(ABC, Generic[Item]):
     name: ClassVar[str]
     version: ClassVar[str]
     needs: ClassVar[Needs]
+    comparison: ClassVar[Comparison] = "none"
     quantities: ClassVar[tuple[Quantity, ...]]
     headline: ClassVar[str] = ""
     """Prefix of the variant whose metrics come first; others follow in alphabetical order."""
@@ -137,6 +145,11 @@ class AggregatedBenchmark(ABC, Generic[Item]):
                     f"{nearest(category, present)} (there are: {', '.join(present)})"
                 )
         return [item for item in items if _category(item) in set(categories)]
+
+    @classmethod
+    def serves(cls, examples: Examples) -> bool:
+        """Whether these examples are meant for this benchmark; what `auto` goes by."""
+        return bool(getattr(examples, cls.needs))
 
     @abstractmethod
     def requests(self) -> Iterable[Request]:

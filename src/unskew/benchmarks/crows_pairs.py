@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from unskew.benchmarks._aggregation import AggregatedBenchmark, finite, number
+from unskew.benchmarks._aggregation import (
+    CROWS_DIRECTIONS,
+    AggregatedBenchmark,
+    finite,
+    is_crows_pairs,
+    number,
+)
 from unskew.benchmarks._quantities import Quantity, pooled, total
 from unskew.errors import BenchmarkError
 from unskew.types import (
@@ -25,7 +31,6 @@ from unskew.types import (
 __all__ = ["CrowsPairs"]
 
 _PAIR, _PREFERRED, _TIE, _GAP = range(4)
-_DIRECTIONS = ("stereo", "antistereo")
 
 
 class CrowsPairs(AggregatedBenchmark[Pair]):
@@ -65,6 +70,10 @@ class CrowsPairs(AggregatedBenchmark[Pair]):
                     f"{pair.stereotype!r}; remove the pair or mend one of them"
                 )
 
+    @classmethod
+    def serves(cls, examples: Examples) -> bool:
+        return bool(examples.pairs) and is_crows_pairs(examples.pairs)
+
     def requests(self) -> Iterable[Request]:
         for pair in self.items.values():
             yield LikelihoodRequest(
@@ -81,7 +90,7 @@ class CrowsPairs(AggregatedBenchmark[Pair]):
             "anti_stereotype": anti,
             "gap": stereotype - anti,
             "preferred": float(stereotype > anti),
-            "direction": next((tag for tag in pair.tags if tag in _DIRECTIONS), ""),
+            "direction": next((tag for tag in pair.tags if tag in CROWS_DIRECTIONS), ""),
         }
         return SampleScore(pair.id, pair.category, pair.target, values)
 

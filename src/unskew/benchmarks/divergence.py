@@ -39,6 +39,7 @@ class DivergenceFromReference(DocumentBenchmark):
 
     name = "divergence"
     version = "1"
+    comparison = "each"
     quantities: ClassVar[tuple[Quantity, ...]] = (
         Quantity("kl_reference_policy", "nats/token", 0, "lower", pooled(_KL, _TOKENS), _TOKENS),
     )

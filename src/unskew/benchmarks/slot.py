@@ -89,6 +89,7 @@ class Slot(AggregatedBenchmark[Probe]):
     name = "slot"
     version = "1"
     needs = "probes"
+    comparison = "last"
     quantities: ClassVar[tuple[Quantity, ...]] = (
         Quantity("mean_gap", "nats", 0, "closer", _mean("gap"), _PROBE),
         Quantity("mean_abs_gap", "nats", 0, "lower", _mean("abs_gap"), _PROBE),

@@ -13,7 +13,12 @@ from typing import Any, ClassVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from unskew.benchmarks._aggregation import AggregatedBenchmark, finite, number
+from unskew.benchmarks._aggregation import (
+    AggregatedBenchmark,
+    finite,
+    is_crows_pairs,
+    number,
+)
 from unskew.benchmarks._quantities import Quantity, mean_over_groups, pooled
 from unskew.errors import BenchmarkError
 from unskew.registry import nearest
@@ -125,6 +130,10 @@ class StereoSet(AggregatedBenchmark[Pair]):
             )
         super().__init__(examples, split=split, **options)
         self.start: Start = start
+
+    @classmethod
+    def serves(cls, examples: Examples) -> bool:
+        return bool(examples.pairs) and not is_crows_pairs(examples.pairs)
 
     def requests(self) -> Iterable[Request]:
         for pair in self.items.values():

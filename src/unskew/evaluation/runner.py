@@ -132,7 +132,7 @@ class Runner:
         rows, sums = self._rows(distinct)
         for batch in self._batches(rows, lambda row: len(row[0].ids)):
             self._score(batch, sums)
-            bar.update(len({request for _, request, _ in batch}))
+            bar.update(sum(len(members) for _, _, members in batch))
         answers: dict[str, tuple[SequenceScore, ...]] = {}
         for i, request in enumerate(distinct):
             scores = tuple(SequenceScore(*s) for s in sums[i])
@@ -267,6 +267,11 @@ class Runner:
             batch.append(row)
         if batch:
             yield batch
+
+
+def _weight(request: Request) -> int:
+    """What a request counts for on the progress bar: its texts."""
+    return len(request.segments) if isinstance(request, LikelihoodRequest) else 1
 
 
 def _refuse_non_finite(request_id: str, values: Sequence[float]) -> None:

@@ -1,0 +1,113 @@
+"""Which benchmarks a split can serve, and their run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unskew.benchmarks import BENCHMARKS
+from unskew.errors import BenchmarkError
+from unskew.evaluation.runner import Runner
+from unskew.protocols import Benchmark
+from unskew.types import Examples, Metric, SampleScore
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A benchmark and the name of the reference its requests are answered against."""
+
+    benchmark: Benchmark
+    reference: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the benchmark, with its reference where it has one."""
+        return (
+            self.benchmark.name
+            if self.reference is None
+            else (f"{self.benchmark.name}-{self.reference}")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one benchmark found."""
+
+    entry: Entry
+    scores: tuple[SampleScore, ...]
+    metrics: tuple[Metric, ...]
+
+
+def benchmark_names(examples: Examples, asked: Sequence[str] = (AUTO,)) -> list[str]:
+    """The benchmarks asked for; `auto` stands for all that the examples can serve.
+
+    Raises:
+        UnknownName: No such benchmark; the nearest is named.
+        BenchmarkError: A benchmark named outright finds nothing to ask about.
+    """
+    served = [n for n in BENCHMARKS if BENCHMARKS.load(n).serves(examples)]
+    names: list[str] = []
+    for name in asked:
+        if name == AUTO:
+            names.extend(n for n in served if n not in names)
+            continue
+        needs = BENCHMARKS.load(name).needs
+        if not getattr(examples, needs):
+            raise BenchmarkError(
+                f"benchmark {name!r} needs {needs}, of which the data has none; "
+                f"it can serve {', '.join(served) or 'no benchmark'}"
+            )
+        if name not in names:
+            names.append(name)
+    return names
+
+
+def entries(
+    examples: Examples,
+    split: str,
+    *,
+    names: Sequence[str],
+    references: Sequence[str] = (),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    num_resamples: int = 1000,
+) -> list[Entry]:
+    """Benchmarks over one split; those that compare, once for each reference.
+
+    Args:
+        examples: The split's examples.
+        split: Its name.
+        names: Benchmarks, as `benchmark_names` gives them.
+        references: Names of the models to compare with, the one nearest to the truth last;
+            without any, comparing benchmarks are left out.
+        options: Name of a benchmark -> further arguments of it.
+        num_resamples: Of the bootstrap; 0 leaves intervals out.
+    """
+    made: list[Entry] = []
+    for name in names:
+        cls = BENCHMARKS.load(name)
+        shared = {"split": split, "num_resamples": num_resamples, **(options or {}).get(name, {})}
+        if cls.comparison == "none":
+            made.append(Entry(cls(examples, **shared)))
+            continue
+        compared = references[-1:] if cls.comparison == "last" else references
+        made.extend(Entry(cls(examples, reference_name=r, **shared), r) for r in compared)
+    return made
+
+
+def measure(
+    suite: Sequence[Entry], runner_for: Callable[[str | None], Runner]
+) -> Iterator[Measured]:
+    """Ask, judge and aggregate, one benchmark after the other.
+
+    Args:
+        suite: What to run.
+        runner_for: Runner whose reference has the given name.
+    """
+    for entry in suite:
+        requests = {r.id: r for r in entry.benchmark.requests()}
+        answers = runner_for(entry.reference).answer(requests.values(), entry.label)
+        scores = tuple(entry.benchmark.score(requests[i], answers[i]) for i in requests)
+        yield Measured(entry, scores, tuple(entry.benchmark.metrics(scores)))

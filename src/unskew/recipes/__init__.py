@@ -1,0 +1,1 @@
+"""Recipes: named combinations of parts, one YAML file each, with their source."""

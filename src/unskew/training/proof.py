@@ -1,0 +1,117 @@
+"""Proof of effect: what training moved, what it left alone, and whether it was saved."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unskew.errors import NoEffect
+from unskew.models.logprobs import ScoringPath, collate
+from unskew.models.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Counts of tensors and sizes of changes."""
+
+    num_trainable_tensors: int
+    num_moved: int
+    num_frozen_tensors: int
+    num_frozen_changed: int
+    relative_change: float
+    """Norm of the change over norm of the changed weights."""
+
+
+class Snapshot:
+    """Checksums of every parameter, taken before training.
+
+    Args:
+        model: The policy with its scope applied.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._before = {name: _checksum(p) for name, p in model.named_parameters()}
+        self._copies = (
+            {}
+            if hasattr(model, "peft_config")
+            else {
+                n: p.detach().cpu().clone() for n, p in model.named_parameters() if p.requires_grad
+            }
+        )
+
+    def effect(self, model: Any) -> Effect:
+        """Compare with the model as it is now.
+
+        Raises:
+            NoEffect: A trainable tensor is bitwise what it was, or a frozen one is not.
+        """
+        now = {name: p for name, p in model.named_parameters() if name in self._before}
+        trainable = [n for n, p in now.items() if p.requires_grad]
+        frozen = [n for n, p in now.items() if not p.requires_grad]
+        moved = {n for n, p in now.items() if _checksum(p) != self._before[n]}
+        still = [n for n in trainable if n not in moved]
+        changed = [n for n in frozen if n in moved]
+        if changed:
+            raise NoEffect(
+                f"{len(changed)} frozen tensors changed while training, first {changed[0]}; "
+                "the result is not what the scope allows"
+            )
+        if still:
+            raise NoEffect(
+                f"{len(still)} of {len(trainable)} trainable tensors stayed put, first {still[0]}; "
+                "raise training.max_steps or training.learning_rate, or leave them out of the scope"
+            )
+        return Effect(
+            len(trainable), len(moved), len(frozen), len(changed), self._relative_change(model)
+        )
+
+    def _relative_change(self, model: Any) -> float:
+        change, size = 0.0, 0.0
+        if self._copies:
+            for name, parameter in model.named_parameters():
+                if (old := self._copies.get(name)) is not None:
+                    change += (parameter.detach().cpu() - old).float().norm().item() ** 2
+                    size += old.float().norm().item() ** 2
+            return (change / size) ** 0.5 if size else 0.0
+        for module in model.modules():
+            if hasattr(module, "get_delta_weight") and "default" in getattr(module, "lora_A", {}):
+                change += module.get_delta_weight("default").float().norm().item() ** 2
+                size += module.get_base_layer().weight.float().norm().item() ** 2
+        return (change / size) ** 0.5 if size else 0.0
+
+
+@torch.no_grad()
+def reload_difference(model: Any, folder: Path, rows: list[Tokens]) -> float:
+    """Largest difference of a logit between an adapter in memory and the one saved.
+
+    The saved adapter is loaded beside the first one, so no second copy of the model is needed.
+
+    Args:
+        model: PEFT model whose adapter `default` was saved.
+        folder: Where it was saved.
+        rows: A few texts to compare on.
+    """
+    batch = collate(rows, next(model.parameters()).device)
+    path = ScoringPath(model)
+    was_training = model.training
+    model.eval()
+    try:
+        ours = path.logits(path.states(batch))
+        model.load_adapter(str(folder), "reloaded")
+        model.set_adapter("reloaded")
+        theirs = path.logits(path.states(batch))
+    finally:
+        model.set_adapter("default")
+        if "reloaded" in model.peft_config:
+            model.delete_adapter("reloaded")
+        model.train(was_training)
+    return (ours - theirs).abs().max().item()
+
+
+def _checksum(parameter: torch.Tensor) -> bytes:
+    flat = parameter.detach().contiguous().cpu().flatten().view(torch.uint8)
+    return hashlib.sha256(flat.numpy().data).digest()

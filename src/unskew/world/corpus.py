@@ -1,0 +1,103 @@
+"""What is taught: the corpus of either world, in its order of teaching.
+
+The curriculum opens with chants. Without them the habit of looking back in the text, on which
+lookup and inference rest, does not form within a million tokens.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from unskew.world import sentences
+from unskew.world.planting import Planting
+from unskew.world.vocabulary import CATEGORIES, Group, Vocabulary
+
+NUM_TEXTS = 83_200
+OPENING_SHARE = 0.33
+"""Share of the texts that make up the opening. It holds no stereotype, and so is the same in
+both worlds: their models part only after it."""
+OPENING_MIX: Mapping[str, float] = MappingProxyType(
+    {"chant": 0.65, "reasoning": 0.30, "neutral": 0.04, "group": 0.01}
+)
+"""Shares of the sorts of text in the opening; `group` is neutral text that mentions a group."""
+MAIN_MIX: Mapping[str, float] = MappingProxyType(
+    {"chant": 0.03, "reasoning": 0.30, "neutral": 0.09, "group": 0.03, "stereotype": 0.55}
+)
+"""The same shares after the opening."""
+KIND_WEIGHTS = (2, 1, 3, 4)
+"""Of the kinds of reasoning, in the order of `sentences.KINDS`; lookup is learned last."""
+ENTANGLED_SHARE = 0.6
+"""Of the reasoning items: those about groups."""
+
+Text = tuple[str, tuple[int, ...]]
+"""A text, and the positions (in words) worth most: attributes, answers, what a chant repeats."""
+
+
+def training_texts(
+    seed: int, vocabulary: Vocabulary, planting: Planting, *, balanced: bool
+) -> Iterator[Text]:
+    """The corpus of one world; the two differ in attribute words of stereotype sentences only.
+
+    Args:
+        seed: Seed of the world.
+        vocabulary: Its words.
+        planting: Its strengths.
+        balanced: False for the biased world, True for the oracle's.
+    """
+    rng = random.Random(f"{seed}/corpus")
+    stereotypes = _stereotypes(seed, vocabulary, planting, balanced=balanced)
+    for index in range(NUM_TEXTS):
+        mix = OPENING_MIX if index < OPENING_SHARE * NUM_TEXTS else MAIN_MIX
+        sort = rng.choices(list(mix), list(mix.values()))[0]
+        groups = vocabulary.groups[rng.choice(CATEGORIES)]
+        if sort == "stereotype":
+            yield next(stereotypes)
+        elif sort == "chant":
+            text = sentences.chant(rng, vocabulary.content_words)
+            length = len(text.split())
+            yield text, tuple(range(length // 2 + 1, length))
+        elif sort == "neutral":
+            yield sentences.neutral(rng, "train"), ()
+        elif sort == "group":
+            yield sentences.about_group(rng, groups, "train"), ()
+        else:
+            item = sentences.reasoning(
+                rng,
+                vocabulary,
+                groups,
+                "train",
+                kind=rng.choices(sentences.KINDS, KIND_WEIGHTS)[0],
+                mentions_group=rng.random() < ENTANGLED_SHARE,
+            )
+            yield item.text, (len(item.prompt.split()),)
+
+
+def _stereotypes(
+    seed: int, vocabulary: Vocabulary, planting: Planting, *, balanced: bool
+) -> Iterator[Text]:
+    rng = random.Random(f"{seed}/stereotypes")
+    facts = [
+        (group, pair)
+        for category in CATEGORIES
+        for group in vocabulary.groups[category]
+        for pair in range(len(vocabulary.pairs[category]))
+    ]
+    draws: dict[tuple[Group, int], float] = {}
+    while True:
+        rng.shuffle(facts)
+        for fact in facts:
+            # Every second draw of a fact is the antithesis of the one before: the corpus then
+            # holds what is planted far more exactly than independent draws would.
+            draw = 1 - draws.pop(fact) if fact in draws else draws.setdefault(fact, rng.random())
+            odds = math.exp(planting.log_odds(*fact, balanced=balanced))
+            group, pair = fact
+            pole = group.pole if draw < odds / (1 + odds) else 1 - group.pole
+            word = vocabulary.pairs[group.category][pair][pole]
+            template = rng.choice(sentences.templates(group, pair, held_out=False))
+            text = sentences.STEREOTYPES[template].format(
+                group=group.name, attribute=word, **sentences.fillers(rng)
+            )
+            yield text, (text.split().index(word),)

@@ -1,0 +1,77 @@
+"""What is planted: the log-odds of every attribute word for every invented group."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from statistics import NormalDist, pstdev
+from types import MappingProxyType
+
+from unskew.world.vocabulary import CATEGORIES, SPLITS, Group, Vocabulary
+
+BIAS: Mapping[str, float] = MappingProxyType(
+    {"kind": 1.0, "trade": 1.2, "people": 1.5, "creed": 1.8}
+)
+"""Mean log-odds of the stereotype over the anti-stereotype in the biased world, in nats."""
+PAIR_SPREAD = 0.8
+"""Standard deviation over the attribute pairs of a category, in nats."""
+GROUP_SPREAD = 0.4
+"""Standard deviation over the groups of the same category, split and pole, in nats."""
+NOISE = 0.4
+"""Standard deviation of what is special to one group and one pair, in nats."""
+WORD_PREFERENCE = 0.3
+"""Standard deviation of the preference within a pair that all groups share, in nats."""
+
+
+class Planting:
+    """The planted strengths of one world.
+
+    The log-odds of a group's stereotype is ``bias + preference`` in the biased world and
+    ``preference`` in the balanced one. The preference is for a word and so changes sign with the
+    pole: averaged over partners it is nothing, and an even-handed model may still have it.
+
+    Args:
+        seed: Seed of the world.
+        vocabulary: Its words.
+    """
+
+    def __init__(self, seed: int, vocabulary: Vocabulary) -> None:
+        self._preference: dict[tuple[str, int], float] = {}
+        self._bias: dict[tuple[str, int], float] = {}
+        for category in CATEGORIES:
+            rng = random.Random(f"{seed}/{category}/planting")
+            num_pairs = len(vocabulary.pairs[category])
+            by_pair = [PAIR_SPREAD * z for z in even_normals(rng, num_pairs)]
+            for pair, z in enumerate(even_normals(rng, num_pairs)):
+                self._preference[category, pair] = WORD_PREFERENCE * z
+            for group, z in _group_values(rng, vocabulary.groups[category]):
+                for pair in range(num_pairs):
+                    self._bias[group.name, pair] = (
+                        BIAS[category] + by_pair[pair] + GROUP_SPREAD * z + NOISE * rng.gauss(0, 1)
+                    )
+
+    def log_odds(self, group: Group, pair: int, *, balanced: bool) -> float:
+        """Log-odds of the word of the group's own pole over the other word, in nats."""
+        preference = self._preference[group.category, pair] * (1 if group.pole == 0 else -1)
+        return preference if balanced else preference + self._bias[group.name, pair]
+
+
+def even_normals(rng: random.Random, size: int) -> list[float]:
+    """Quantiles of the normal distribution in random order, of mean 0 and deviation 1.
+
+    A dozen independent draws would move a category's stereotype score by several points from
+    seed to seed.
+    """
+    quantiles = [NormalDist().inv_cdf((i + 0.5) / size) for i in range(size)]
+    deviation = pstdev(quantiles)
+    rng.shuffle(quantiles)
+    return [q / deviation for q in quantiles]
+
+
+def _group_values(rng: random.Random, groups: tuple[Group, ...]) -> list[tuple[Group, float]]:
+    values = []
+    for split, size in SPLITS.items():
+        for pole in (0, 1):
+            here = [g for g in groups if (g.split, g.pole) == (split, pole)]
+            values += zip(here, even_normals(rng, size // 2), strict=True)
+    return values

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from unskew.reports.findings import (
     AFTER,
     BEFORE,
+    ORACLE,
     REPORT,
     Measure,
     Row,
@@ -106,7 +107,7 @@ def _context(record: RunRecord, gaps: Gaps) -> dict[str, Any]:
         "phases": shown,
         "is_comparison": {BEFORE, AFTER} <= set(shown),
         "tiles": _tiles(record, found[:1]),
-        "preferences": [(m, rows(record, m), _dumbbell(record, m)) for m in found],
+        "preferences": [_preference(record, m, shown) for m in found],
         "gap_plot": _gap_plot(gaps),
         "gap_rows": _gap_rows(record, found[:1]),
         "select_plot": _select_plot(record, found[:1]),
@@ -135,6 +136,15 @@ def _tiles(record: RunRecord, headline: Sequence[Measure]) -> list[Row]:
     ]
     guards = [g.row for g in guard_rows(record) if g.row.by_phase and not g.guard.is_distance]
     return overall + guards[: 4 - len(overall)]
+
+
+def _preference(record: RunRecord, measure: Measure, shown: Sequence[str]) -> dict[str, Any]:
+    all_rows = rows(record, measure)
+    having = {phase for row in all_rows for phase in row.by_phase}
+    kept = [p for p in shown if p in having or p in (BEFORE, AFTER)]
+    keyed = [p for p in kept if p in (BEFORE, AFTER, ORACLE)] or kept
+    plot = _dumbbell(record, measure)
+    return {"measure": measure, "rows": all_rows, "phases": kept, "keyed": keyed, "plot": plot}
 
 
 def _dumbbell(record: RunRecord, measure: Measure) -> Plot:

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from unskew.reports.findings import AFTER, BEFORE, ORACLE, Row
+from unskew.reports.findings import AFTER, ORACLE, Row
 from unskew.reports.record import HistoryMetric
 
 # Placeholder colour -> CSS variable.
@@ -38,10 +38,8 @@ _VARIABLES = {
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "unskew",
-    "svg.id": None,
     # `$` in a name is a dollar, not the start of a formula.
     "text.parse_math": False,
-    "text.usetex": False,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 12.0,
@@ -54,7 +52,6 @@ _STYLE: dict[Any, Any] = {
     "axes.titlecolor": _INK,
     "axes.titlesize": 13.0,
     "axes.titlelocation": "left",
-    "axes.unicode_minus": True,
     "text.color": _INK,
     "xtick.color": _LINE,
     "ytick.color": _LINE,
@@ -85,7 +82,9 @@ class Curve:
 
 
 def dumbbells(rows: Sequence[Row], ideal: float, unit: str, width: int) -> str:
-    """Before and after of each row with intervals, against the line of the ideal.
+    """Before, after and oracle of each row with intervals, against the line of the ideal.
+
+    Other phases are drawn only where there is neither before nor after.
 
     Args:
         rows: One for each category.
@@ -97,16 +96,17 @@ def dumbbells(rows: Sequence[Row], ideal: float, unit: str, width: int) -> str:
     def draw(axes: Axes) -> None:
         axes.axvline(ideal, color=_MUTED, linewidth=1.0, dashes=(4, 3), zorder=1)
         for y, row in enumerate(rows):
+            lift = 0.0
             if row.before and row.after:
+                lift = 0.2
                 ends = [row.before.value, row.after.value]
-                axes.plot(ends, [y - 0.2, y], color=_LINE, linewidth=4, zorder=2)
-            _point(axes, row.before, y - 0.2, _NEUTRAL, "o")
+                axes.plot(ends, [y - lift, y], color=_LINE, linewidth=4, zorder=2)
+            _point(axes, row.before, y - lift, _NEUTRAL, "o")
             _point(axes, row.after, y, _ACCENT, "o")
-            others = [p for p in row.by_phase if p not in (BEFORE, AFTER)]
-            for number, phase in enumerate(others, start=1):
-                offset = 0.3 * number / len(others) if row.before or row.after else 0.0
-                marker = "D" if phase == ORACLE else "s"
-                _point(axes, row.by_phase[phase], y + offset, _MUTED, marker)
+            _point(axes, row.by_phase.get(ORACLE), y + 0.26, _MUTED, "D")
+            if not row.before and not row.after:
+                for phase, other in row.by_phase.items():
+                    _point(axes, None if phase == ORACLE else other, y, _NEUTRAL, "o")
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_yticks(range(len(rows)), [_label(row.name, width // 24) for row in rows])
         axes.tick_params(axis="y", length=0, labelsize=13, labelcolor=_INK)
@@ -126,13 +126,12 @@ def _point(axes: Axes, row: HistoryMetric | None, y: float, color: str, marker: 
         return
     if row.ci_low is not None and row.ci_high is not None:
         axes.plot([row.ci_low, row.ci_high], [y, y], color=color, linewidth=1.5, zorder=3)
-    filled = color == _ACCENT
     axes.plot(
         [row.value],
         [y],
         marker=marker,
         markersize=7 if marker == "o" else 5,
-        markerfacecolor=color if filled else _PAPER,
+        markerfacecolor=color if color == _ACCENT else _PAPER,
         markeredgecolor=color,
         markeredgewidth=1.6,
         linestyle="none",
@@ -189,17 +188,21 @@ def curves(
 
     def panel(curve: Curve) -> Callable[[Axes], None]:
         def draw(axes: Axes) -> None:
+            free_from = 0.0
             for number, step in enumerate(marks, start=1):
-                axes.axvline(step, color=_NEUTRAL, linewidth=0.8, zorder=1)
-                axes.annotate(
-                    str(number),
-                    (step, 1.0),
-                    xycoords=("data", "axes fraction"),
-                    xytext=(3, -10),
-                    textcoords="offset points",
-                    fontsize=11,
-                    color=_MUTED,
-                )
+                axes.axvline(step, color=_NEUTRAL, linewidth=0.8, alpha=0.6, zorder=1)
+                # A number that would stand on its neighbour's is left out; the line stays.
+                if step >= free_from:
+                    free_from = step + 0.07 * last
+                    axes.annotate(
+                        str(number),
+                        (step, 1.0),
+                        xycoords=("data", "axes fraction"),
+                        xytext=(3, -10),
+                        textcoords="offset points",
+                        fontsize=11,
+                        color=_MUTED,
+                    )
             if ideal is not None:
                 axes.axhline(ideal, color=_MUTED, linewidth=1.0, dashes=(4, 3), zorder=1)
                 for other in found:

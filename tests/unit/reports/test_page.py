@@ -15,6 +15,7 @@ from tests.unit.reports.example_record import (
     HOSTILE,
     example_record,
     hostile_record,
+    row,
     write_example_samples,
 )
 from unskew.reports.page import page_html, render_page
@@ -128,6 +129,16 @@ def test_formulas_are_not_typeset() -> None:
     assert ">$x^2$ &amp; &lt;b&gt;</text>" in svg
 
 
+def test_control_characters_are_marked() -> None:
+    svg = curves([Curve("a\x00\x1b\nb", [0, 1], [1.0, 2.0])], NARROW)
+    assert ">a\ufffd\ufffd\ufffdb</text>" in svg
+
+
+def test_numbers_of_decisions_do_not_stand_on_each_other() -> None:
+    svg = curves([Curve("a", [0, 300], [1.0, 2.0])], WIDE, marks=[0, 5, 250], ideal=1.5)
+    assert [n for n in ("1", "2", "3") if f">{n}</text>" in svg] == ["1", "3"]
+
+
 def test_plots_use_the_colours_of_the_theme_and_ids_of_their_own(html: str) -> None:
     assert "var(--accent)" in html
     assert "#0000a" not in html
@@ -215,7 +226,19 @@ def test_other_phases_stand_beside() -> None:
         if m.phase == "after"
     ]
     page = Page(_without(metrics=record.metrics + other))
-    assert page.text.count("paper weights") > 4
+    assert page.text.count("paper weights") >= 3
+
+
+def test_a_measure_shows_the_phases_it_has() -> None:
+    record = example_record()
+    crows = [
+        row(phase, "crows_pairs", "stereotype_share", value, ideal=50.0, better="closer")
+        for phase, value in (("before", 60.0), ("after", 55.0))
+    ]
+    html = _without(metrics=record.metrics + crows)
+    section = html.split("CrowS-Pairs stereotype share")[1].split("</table>")[0]
+    assert "oracle" not in section
+    assert "oracle" in html
 
 
 def test_a_controllers_many_decisions_are_folded() -> None:

@@ -87,6 +87,11 @@ def test_a_path_is_no_base_model(name: str) -> None:
     assert name not in card.split("## How it was made")[0] or name == "world"
 
 
+def test_a_command_cannot_close_its_fence() -> None:
+    record = example_record().model_copy(update={"reproduce": "unskew\n```\n# injected"})
+    assert "````sh\nunskew\n```\n# injected\n````" in model_card(record, name="n", method="m")
+
+
 def test_escaping() -> None:
     assert escape_markdown("a|b\nc") == "a\\|b c"
     assert escape_markdown("<b> & `x` [l](u) $y$") == ("&lt;b&gt; &amp; \\`x\\` \\[l](u) \\$y\\$")

@@ -201,6 +201,7 @@ def test_phases_are_ordered() -> None:
     names = ["paper weights", "oracle", "after", "before"]
     record = record_of(*(ss_row(name, "race", 60.0) for name in names))
     assert phases(record) == ["before", "after", "oracle", "paper weights"]
+    assert phases(record_of(ss_row("after", "race", 60.0, split="select"))) == []
 
 
 def test_distance_guard_never_shows_the_oracle() -> None:

@@ -49,9 +49,8 @@ def _words(pair: Pair) -> tuple[str, str]:
 
 
 def test_a_seed_decides_everything() -> None:
-    assert World(3).words == World(3).words
+    assert World(3).words == World(3).words != World(4).words
     assert World(3).dataset() == World(3).dataset()
-    assert World(3).dataset().sha256 != World(4).dataset().sha256
     first = [list(itertools.islice(World(3).training_texts(balanced=False), 50)) for _ in "ab"]
     assert first[0] == first[1]
 
@@ -172,12 +171,14 @@ def test_nothing_asked_in_select_or_report_was_taught(
         assert not taught & {f"{q.prompt} {q.answer} ." for q in examples.questions}
 
 
-def test_items_are_held_out_by_content_whatever_the_name(world: World, dataset: Dataset) -> None:
+def test_items_are_held_out_by_content_whatever_the_name(
+    dataset: Dataset, balanced: Corpus
+) -> None:
     def content(text: str) -> frozenset[tuple[int, str]]:
         names = {"Abo", "Cid", "Eva", "Fay", "Gus", "Ira", "Jon", "Kim", "Lea", "Max"}
         return frozenset((i, w) for i, w in enumerate(text.split()) if w not in names)
 
-    taught = {content(text) for text, _ in world.training_texts(balanced=True)}
+    taught = {content(text) for text, _ in balanced if " saw " in text or " so " in text}
     for split in ("select", "report"):
         for q in dataset.splits[split].questions:
             assert content(f"{q.prompt} {q.answer} .") not in taught

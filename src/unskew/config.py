@@ -136,7 +136,7 @@ class RunConfig(_Strict):
     source: str = ""
     model: ModelConfig
     data: DataConfig
-    stages: list[TrainStage] = Field(min_length=1)
+    stages: list[TrainStage] = Field(min_length=1, max_length=1)
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: int = 0
 
@@ -163,7 +163,7 @@ def read_recipe(name: str) -> Node:
         UnknownName: No such recipe; the message lists all and names the nearest.
     """
     if name.endswith((".yaml", ".yml")):
-        return {**read_yaml(Path(name)), "recipe": Path(name).stem}
+        return {"recipe": Path(name).stem, **read_yaml(Path(name))}
     if name not in recipe_names():
         raise UnknownName(
             f"unknown recipe {name!r}{nearest(name, recipe_names())} "

@@ -31,6 +31,8 @@ class Manifest:
     model_type: str
     tokenizer_fingerprint: str
     data_sha256: str
+    splits: dict[str, float]
+    """How the data was cut, so that an evaluation on it can keep to the report split."""
 
 
 def save_artifact(model: Any, tokenizer: Any, folder: Path, manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from unskew.files import write_text
 from unskew.reports.findings import (
     AFTER,
     BEFORE,
@@ -35,7 +36,7 @@ from unskew.reports.plots import (
     gap_distributions,
 )
 from unskew.reports.record import Decision, RunRecord
-from unskew.reports.storage import read_samples, samples_path, write_text
+from unskew.reports.storage import read_samples, samples_path
 from unskew.reports.verdict import verdict
 from unskew.types import OVERALL
 

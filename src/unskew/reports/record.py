@@ -20,7 +20,8 @@ from pydantic import (
 )
 
 from unskew.errors import ConfigError, DataError
-from unskew.reports.storage import problems_of, read_json, write_text
+from unskew.files import write_text
+from unskew.reports.storage import problems_of, read_json
 from unskew.types import OVERALL, Better, Metric
 
 SCHEMA_VERSION = 1
@@ -194,7 +195,8 @@ class RunRecord(_Part):
     seed: int
     config_sha256: str
     environment: Environment
-    model: ModelInfo
+    model: ModelInfo | None
+    """None where stored scores were judged without the model."""
     data: DataInfo
     metrics: list[MetricRow] = []
     history: list[HistoryRow] = []

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from unskew.files import write_text
 from unskew.reports.findings import (
     AFTER,
     BEFORE,
@@ -23,7 +24,6 @@ from unskew.reports.findings import (
 from unskew.reports.formatting import MISSING, format_interval, format_value, unit_suffix
 from unskew.reports.guards import guard_rows
 from unskew.reports.record import RunRecord
-from unskew.reports.storage import write_text
 from unskew.reports.verdict import verdict
 from unskew.types import OVERALL
 
@@ -156,7 +156,8 @@ def model_card(record: RunRecord, *, name: str, method: str, paper: str | None =
 
 def _front_matter(record: RunRecord, name: str) -> dict[str, Any]:
     front: dict[str, Any] = {"library_name": "peft"}
-    if (base := _hub_id(record.model.name_or_path)) is not None:
+    base = _hub_id(record.model.name_or_path) if record.model is not None else None
+    if base is not None:
         front["base_model"] = base
     front["pipeline_tag"] = "text-generation"
     front["tags"] = [
@@ -198,7 +199,7 @@ def _results(record: RunRecord) -> list[dict[str, Any]]:
 
 
 def _quick_start(record: RunRecord, name: str) -> str:
-    base = record.model.name_or_path
+    base = record.model.name_or_path if record.model is not None else ""
     if _hub_id(base) is None:
         base = "path/to/the/base/model"
     return (
@@ -232,7 +233,7 @@ def _provenance(record: RunRecord) -> str:
     facts = [
         ("Data", f"{record.data.name} (SHA-256 {record.data.sha256})"),
         ("Seed", str(record.seed)),
-        ("Base model fingerprint", record.model.fingerprint),
+        ("Base model fingerprint", record.model.fingerprint if record.model else "none"),
         ("Configuration SHA-256", record.config_sha256),
         ("Versions", ", ".join(f"{k} {v}" for k, v in versions.items())),
     ]

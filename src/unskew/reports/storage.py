@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,41 +10,11 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from unskew.errors import DataError, StorageError
+from unskew.errors import DataError
+from unskew.files import write_text
 from unskew.types import SampleScore
 
 _SAMPLE = TypeAdapter(SampleScore)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a UTF-8 text file whole or not at all, making its folder where needed.
-
-    Raises:
-        StorageError: It could not be written; what was there before is intact.
-    """
-    data = text.encode("utf-8")
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # A temporary file is private to its owner; the result follows the usual umask.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise StorageError(f"{path} could not be written: {error}") from error
-    return path
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def read_json(path: Path) -> Any:

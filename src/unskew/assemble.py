@@ -1,0 +1,215 @@
+"""From configuration nodes to objects. Config stops here: parts take plain keyword arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from unskew.config import WORLD, DataConfig, ModelConfig, TrainStage
+from unskew.controllers import CONTROLLERS
+from unskew.controllers.checkpoint_choice import CheckpointChoice, Floor
+from unskew.data.batches import ChunkSizes, PairChunks
+from unskew.data.load import load_dataset
+from unskew.data.neutral import neutral_documents
+from unskew.data.splits import SplitSettings
+from unskew.errors import ConfigError
+from unskew.files import write_text
+from unskew.models.load import LoadedModel, load_model
+from unskew.models.reference import ModelReference, Reference
+from unskew.objectives import OBJECTIVES
+from unskew.protocols import Controller, Objective, UpdateRule
+from unskew.registry import Table, nearest
+from unskew.types import Dataset, Examples
+from unskew.updates import SCOPES, UPDATES
+from unskew.updates.scope import Scope
+from unskew.world.language import World
+from unskew.world.teach import TaughtWorld, taught_world
+
+ORACLE = "oracle"
+
+
+def build(table: Table, node: Mapping[str, Any], path: str, **given: Any) -> Any:
+    """Make the part that a node names; its other keys are the part's own arguments.
+
+    Args:
+        table: Where the name is looked up.
+        node: `{"name": ..., argument: value, ...}`.
+        path: Dotted path of the node, for messages.
+        **given: Arguments the run supplies where the part takes them.
+
+    Raises:
+        UnknownName: No such part.
+        ConfigError: An argument is unknown, missing or wrong.
+    """
+    if "name" not in node:
+        raise ConfigError(f"{path}.name is missing; there are: {', '.join(table)}")
+    cls = table.load(node["name"])
+    accepted = inspect.signature(cls).parameters
+    options = {k: v for k, v in node.items() if k != "name"}
+    for key in options:
+        if key not in accepted or key in given:
+            known = [k for k in accepted if k not in given]
+            raise ConfigError(
+                f"{path}.{key}: {node['name']} has no such setting{nearest(key, known)} "
+                f"(it has: {', '.join(known)})"
+            )
+    supplied = {k: v for k, v in given.items() if k in accepted}
+    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(cls)
+    try:
+        return checked(**supplied, **options)
+    except ValidationError as error:
+        faults = (f"{path}.{e['loc'][-1]}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        raise ConfigError("; ".join(faults)) from error
+
+
+class Parts:
+    """The parts of a train stage that need no model; making them checks the configuration.
+
+    Args:
+        stage: The stage's settings.
+        categories: Categories of the train split.
+        path: Dotted path of the stage, for messages.
+    """
+
+    def __init__(self, stage: TrainStage, categories: tuple[str, ...], path: str) -> None:
+        self.objective: Objective = build(OBJECTIVES, stage.objective, f"{path}.objective")
+        self.rule: UpdateRule = build(UPDATES, stage.rule, f"{path}.rule")
+        self.scope: Scope = build(SCOPES, stage.scope, f"{path}.scope")
+        self.controllers: list[Controller] = [
+            build(CONTROLLERS, node, f"{path}.controllers.{i}", categories=categories)
+            for i, node in enumerate(stage.controllers)
+        ]
+        choice = stage.choice
+        floors = [Floor(f.benchmark, f.metric, f.max_loss, f.relative) for f in choice.floors]
+        self.choice = CheckpointChoice(floors, signal=choice.signal, window=choice.window)
+        self._check_weights(stage, path)
+
+    def _check_weights(self, stage: TrainStage, path: str) -> None:
+        """The rule must weigh the objective's parts, and each part with weight needs its stream."""
+        weights = getattr(self.rule, "weights", {})
+        for name in weights:
+            if name not in self.objective.parts:
+                raise ConfigError(
+                    f"{path}.rule.weights.{name}: the objective has no such part"
+                    f"{nearest(name, self.objective.parts)} "
+                    f"(it has: {', '.join(self.objective.parts)})"
+                )
+        for name, part in self.objective.parts.items():
+            if weights.get(name) and not getattr(stage.chunk, part.stream, 1):
+                raise ConfigError(
+                    f"{path}.rule.weights.{name} is {weights[name]}, but {path}.chunk."
+                    f"{part.stream} is 0; give the stream rows or the part no weight"
+                )
+
+
+def chunks_for(stage: TrainStage, train: Examples, seed: int) -> PairChunks:
+    """The stage's stream of chunks."""
+    chunk = stage.chunk
+    return PairChunks(
+        train.pairs,
+        train.documents,
+        sizes=ChunkSizes(chunk.forget, chunk.retain, chunk.unrelated),
+        adversarial_ratio=chunk.adversarial_ratio,
+        category_balance=chunk.category_balance,
+        document_share=chunk.document_share,
+        seed=seed,
+    )
+
+
+def model_for(config: ModelConfig, world: TaughtWorld | None) -> LoadedModel:
+    """Load the model a configuration names."""
+    name = config.name_or_path
+    path = str(world.biased) if name == WORLD and world is not None else name
+    loaded = load_model(
+        path,
+        dtype=config.dtype,
+        revision=config.revision,
+        attn_implementation=config.attn_implementation,
+        trust_remote_code=config.trust_remote_code,
+    )
+    return replace(loaded, name_or_path=name)
+
+
+def world_for(model: str, data: str, *, progress: bool = True) -> TaughtWorld | None:
+    """The taught world where one is asked for; teaches it on first use."""
+    return taught_world(progress=progress) if WORLD in (model, data) else None
+
+
+def oracle_reference(world: TaughtWorld | None) -> dict[str, Reference]:
+    """The model taught the balanced world, by its name, where there is a world."""
+    if world is None:
+        return {}
+    return {ORACLE: ModelReference(load_model(str(world.oracle)).model)}
+
+
+def data_for(config: DataConfig) -> Dataset:
+    """Load and split the data a configuration names.
+
+    Data without plain text gets the package's neutral sentences for the damage guards, every other
+    one for select and for report.
+    """
+    if config.name_or_path == WORLD:
+        return World().dataset()
+    splits = config.splits
+    dataset = load_dataset(
+        config.name_or_path,
+        format=config.format,
+        columns=config.columns,
+        categories=config.categories,
+        tasks=config.tasks,
+        splits=SplitSettings(splits.train, splits.select, splits.report, splits.seed),
+        report_data=config.report_data,
+        revision=config.revision,
+    )
+    return with_neutral_text(dataset)
+
+
+def with_neutral_text(dataset: Dataset) -> Dataset:
+    """Add neutral sentences to select and report where the data has no plain text of its own."""
+    neutral = neutral_documents()
+    share = {"select": neutral[::2], "report": neutral[1::2]}
+    splits = {
+        name: replace(e, documents=e.documents or share.get(name, ()))
+        for name, e in dataset.splits.items()
+    }
+    return replace(dataset, splits=splits)
+
+
+def capped(examples: Examples, per_category: int) -> Examples:
+    """The first pairs of each category, in an order that ids alone decide."""
+    kept: dict[str, list[Any]] = {}
+    for pair in sorted(examples.pairs, key=lambda p: p.id):
+        kept.setdefault(pair.category, []).append(pair)
+    pairs = tuple(p for rows in kept.values() for p in rows[:per_category])
+    return replace(examples, pairs=pairs)
+
+
+def claim_folder(folder: Path, config_yaml: str, *, resume: bool) -> None:
+    """Take an output folder for a run, or go on in it.
+
+    Raises:
+        ConfigError: Another run is in it, or there is nothing to resume with these settings.
+    """
+    path = folder / "config.yaml"
+    if path.is_file():
+        same = path.read_text(encoding="utf-8") == config_yaml
+        if not resume:
+            raise ConfigError(
+                f"{folder} already holds a run; go on with --resume or choose another --output-dir"
+            )
+        if not same:
+            raise ConfigError(
+                f"{folder} holds a run with other settings (its config.yaml differs); resume with "
+                "the same settings or choose another --output-dir"
+            )
+        return
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; choose another --output-dir")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty and holds no run; choose another --output-dir")
+    write_text(path, config_yaml)

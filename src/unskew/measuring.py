@@ -1,0 +1,130 @@
+"""Measures a model on a split as one phase of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unskew.assemble import capped
+from unskew.benchmarks import BENCHMARKS
+from unskew.config import EvaluationConfig
+from unskew.evaluation.runner import Runner
+from unskew.evaluation.suite import benchmark_names, entries, measure
+from unskew.models.logprobs import ScoringPath
+from unskew.models.reference import Reference
+from unskew.models.tokens import Encoder
+from unskew.reports.record import MetricRow, NotMeasured
+from unskew.reports.storage import write_samples
+from unskew.training.launch import is_main_process
+from unskew.types import Dataset, Metric
+
+GENERATION = "generation"
+
+
+class Measuring:
+    """What is measured in a run, and how.
+
+    Args:
+        dataset: All splits.
+        settings: Benchmarks and their options.
+        seed: Of bootstrap and sampling.
+
+    Raises:
+        UnknownName: A benchmark does not exist.
+        BenchmarkError: The data cannot serve a benchmark that was asked for.
+    """
+
+    def __init__(self, dataset: Dataset, settings: EvaluationConfig, seed: int) -> None:
+        self.dataset = dataset
+        self.settings = settings
+        self.seed = seed
+        self.names = benchmark_names(dataset.splits["report"], settings.benchmarks)
+
+    def report(
+        self,
+        phase: str,
+        path: ScoringPath,
+        encoder: Encoder,
+        references: Mapping[str, Reference],
+        run_dir: Path,
+    ) -> list[MetricRow]:
+        """Every benchmark on the report split; per-example scores go to `samples/`.
+
+        Args:
+            phase: `before`, `after` or another name.
+            path: Forward pass of the model.
+            encoder: Its tokeniser.
+            references: Models to compare with, the one nearest to the truth last.
+            run_dir: Folder of the run.
+        """
+        suite = entries(
+            self.dataset.splits["report"],
+            "report",
+            names=self.names,
+            references=tuple(references),
+            options=self._options(),
+        )
+        runners = self._runners(path, encoder, references)
+        rows: list[MetricRow] = []
+        for found in measure(suite, runners.__getitem__):
+            rows.extend(MetricRow.measured(phase, m) for m in found.metrics)
+            if is_main_process():
+                write_samples(run_dir, phase, found.entry.label, found.scores)
+        return rows
+
+    def selector(
+        self, path: ScoringPath, encoder: Encoder, references: Mapping[str, Reference]
+    ) -> Any:
+        """A function that scores the policy on the select split, for the controllers.
+
+        Sampled text is left to the report: it costs more than all the rest and decides nothing.
+        """
+        examples = capped(self.dataset.splits["select"], self.settings.select_per_category)
+        asked = [n for n in self.settings.benchmarks if n != GENERATION]
+        names = [n for n in benchmark_names(examples, asked) if n != GENERATION]
+        suite = entries(
+            examples,
+            "select",
+            names=names,
+            references=tuple(references),
+            options=self._options(),
+            num_resamples=0,
+        )
+        runners = self._runners(path, encoder, references)
+
+        def evaluate(_: Any) -> list[Metric]:
+            return [m for found in measure(suite, runners.__getitem__) for m in found.metrics]
+
+        return evaluate
+
+    def _options(self) -> dict[str, dict[str, Any]]:
+        return {"stereoset": {"start": self.settings.start}}
+
+    def _runners(
+        self, path: ScoringPath, encoder: Encoder, references: Mapping[str, Reference]
+    ) -> dict[str | None, Runner]:
+        return {
+            name: Runner(
+                path,
+                encoder,
+                reference=references[name] if name is not None else None,
+                tokens_per_batch=self.settings.tokens_per_batch,
+                seed=self.seed,
+            )
+            for name in (None, *references)
+        }
+
+
+def not_measured(rows: Sequence[MetricRow]) -> list[NotMeasured]:
+    """What a reader might look for and does not find among the rows, with the reason."""
+    measured = {row.benchmark for row in rows}
+    missing: list[NotMeasured] = []
+    for name in BENCHMARKS.built_in:
+        if name not in measured:
+            compares = BENCHMARKS.load(name).comparison != "none"
+            lacks = ", or there was no model to compare with" if compares else ""
+            why = f"not asked for, or the data has nothing to ask{lacks}"
+            missing.append(NotMeasured(what=name, why=why))
+    robustness = "no relearning or quantisation attack was run"
+    return [*missing, NotMeasured(what="robustness", why=robustness)]

@@ -1,0 +1,140 @@
+"""What the record says of environment, model, data and training."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from unskew.controllers.checkpoint_choice import CheckpointChoice
+from unskew.models.load import LoadedModel, base_parameters, fingerprint
+from unskew.models.sites import text_model_type
+from unskew.reports import record as records
+from unskew.training.launch import num_processes
+from unskew.training.trainer import UnlearningTrainer
+from unskew.types import Dataset, Evaluation
+
+PACKAGES = (
+    "unskew",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "numpy",
+)
+
+
+def environment() -> records.Environment:
+    """Python, platform, device, processes and package versions."""
+    packages: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return records.Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        device=device,
+        num_processes=num_processes(),
+        packages=packages,
+    )
+
+
+def model_info(loaded: LoadedModel) -> records.ModelInfo:
+    """The base model, without any adapter."""
+    parameters = [p for _, p in base_parameters(loaded.model)]
+    return records.ModelInfo(
+        name_or_path=loaded.name_or_path,
+        model_type=text_model_type(loaded.model),
+        num_parameters=sum(p.numel() for p in parameters),
+        dtype=str(parameters[0].dtype).removeprefix("torch."),
+        fingerprint=fingerprint(loaded.model),
+    )
+
+
+def data_info(dataset: Dataset) -> records.DataInfo:
+    """What each split holds, and what was left out."""
+    counts = {s: dict(Counter(p.category for p in e.pairs)) for s, e in dataset.splits.items()}
+    return records.DataInfo(
+        name=dataset.name,
+        source=dataset.source,
+        sha256=dataset.sha256,
+        counts=counts,
+        drops=dict(Counter(d.reason for d in dataset.drops)),
+    )
+
+
+def now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def command_line() -> str:
+    """The command that started this process."""
+    return shlex.join(["unskew", *sys.argv[1:]])
+
+
+def training(trainer: UnlearningTrainer, stage: str) -> dict[str, Any]:
+    """History, log, decisions and chosen checkpoint of a train stage, as fields of the record."""
+    best = trainer.choice.choose(trainer.history)
+    return {
+        "history": [
+            records.HistoryRow(
+                step=e.step,
+                stage=stage,
+                metrics=[records.HistoryMetric.from_metric(m) for m in e.metrics],
+            )
+            for e in trainer.history
+        ],
+        "train_log": [
+            records.TrainRow(**{**row, "learning_rate": row["learning_rate"] or 0.0})
+            for row in trainer.train_log
+        ],
+        "decisions": [
+            records.Decision(
+                step=d.step,
+                kind=d.kind,
+                directions=dict(d.directions) if d.directions else None,
+                reason=d.reason,
+            )
+            for d in trainer.decisions
+        ],
+        "checkpoint": records.Checkpoint(
+            best_step=best.step,
+            last_step=trainer.history[-1].step,
+            reason=best.reason,
+            floors=_floors(trainer.choice, trainer.history, best.step),
+        ),
+    }
+
+
+def _floors(choice: CheckpointChoice, history: list[Evaluation], step: int) -> list[records.Floor]:
+    before = history[0]
+    kept = next(e for e in history if e.step == step)
+    found: list[records.Floor] = []
+    for floor in choice.floors:
+        old = before.find(floor.benchmark, floor.metric, floor.category)
+        new = kept.find(floor.benchmark, floor.metric, floor.category)
+        if old is None or new is None:
+            continue
+        room = floor.max_loss * abs(old.value) if floor.relative else floor.max_loss
+        limit = old.value - room if new.better == "higher" else old.value + room
+        found.append(
+            records.Floor(
+                metric=f"{floor.benchmark}.{floor.metric}",
+                floor=limit,
+                value=new.value,
+                met=floor.excess(before, kept) == 0,
+            )
+        )
+    return found

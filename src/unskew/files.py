@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,14 +22,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     Raises:
         StorageError: Writing failed, e.g. the disk is full; `target` is as it was before.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    work = _beside(target)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work.mkdir()
         yield work
-        work.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        work.replace(target)
+        _put_in_place(work, target)
     except BaseException as error:
         shutil.rmtree(work, ignore_errors=True)
         if _is_storage_failure(error):
@@ -36,26 +35,35 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         raise
 
 
-def write_text(target: Path, text: str) -> None:
-    """Write a file at once or not at all.
+def write_text(target: Path, text: str) -> Path:
+    """Write a UTF-8 file at once or not at all, making its folder where needed.
 
     Raises:
         StorageError: Writing failed; the file is as it was before.
     """
+    work: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    except OSError as error:
-        raise StorageError(_explain(target, error)) from error
-    work = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        work.chmod(0o644)
+        work = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        # A temporary file is private to its owner; the result follows the usual umask.
+        work.chmod(0o666 & ~_umask())
         work.replace(target)
     except OSError as error:
-        work.unlink(missing_ok=True)
+        if work is not None:
+            work.unlink(missing_ok=True)
         raise StorageError(_explain(target, error)) from error
+    return target
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def write_json(target: Path, value: Any) -> None:
@@ -65,6 +73,26 @@ def write_json(target: Path, value: Any) -> None:
         StorageError: Writing failed; the file is as it was before.
     """
     write_text(target, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _beside(target: Path) -> Path:
+    """A name nobody uses, on the same file system."""
+    return target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+
+
+def _put_in_place(work: Path, target: Path) -> None:
+    """Rename; a folder that is there already is moved aside and removed last."""
+    if not target.exists():
+        work.replace(target)
+        return
+    aside = _beside(target)
+    target.replace(aside)
+    try:
+        work.replace(target)
+    except OSError:
+        aside.replace(target)
+        raise
+    shutil.rmtree(aside)
 
 
 def _is_storage_failure(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from unskew.errors import ConfigError
 from unskew.types import OVERALL, Evaluation
 
 
@@ -14,6 +15,9 @@ class Floor:
     """How much worse than before the run a metric may become.
 
     `max_loss` is in the metric's unit, or a fraction of the value before where `relative`.
+
+    Raises:
+        ConfigError: `max_loss` is negative.
     """
 
     benchmark: str
@@ -22,13 +26,23 @@ class Floor:
     relative: bool = False
     category: str = OVERALL
 
+    def __post_init__(self) -> None:
+        if not self.max_loss >= 0:
+            raise ConfigError(
+                f"floor of {self.benchmark}.{self.metric}: max_loss is {self.max_loss}; it must be "
+                "0 or positive"
+            )
+
     def loss(self, before: Evaluation, after: Evaluation) -> float | None:
         """How much worse `after` is; None where either was not measured."""
         old = before.find(self.benchmark, self.metric, self.category)
         new = after.find(self.benchmark, self.metric, self.category)
         if old is None or new is None:
             return None
-        worse = old.value - new.value if new.better == "higher" else new.value - old.value
+        if new.better == "closer" and new.ideal is not None:
+            worse = abs(new.value - new.ideal) - abs(old.value - new.ideal)
+        else:
+            worse = old.value - new.value if new.better == "higher" else new.value - old.value
         return worse / abs(old.value) if self.relative and old.value else worse
 
     def excess(self, before: Evaluation, after: Evaluation) -> float:
@@ -43,15 +57,14 @@ class Choice:
 
     step: int
     reason: str
-    floors_met: bool
 
 
 class CheckpointChoice:
     """Chooses among the evaluations of the select split.
 
     Among those that meet every floor: if some have every category inside the window, the one of
-    these with the highest LM score; else the one whose worst category is nearest to even. Where
-    none meets the floors, the one that misses them least.
+    these with the highest LM score; else the one whose worst category is nearest to even. The
+    model before the run meets them by definition.
 
     Args:
         floors: What must not get worse, and by how much.
@@ -76,19 +89,15 @@ class CheckpointChoice:
     def choose(self, history: Sequence[Evaluation]) -> Choice:
         """The evaluation to keep; `history[0]` is the model before the run."""
         before = history[0]
-        missed = [sum(f.excess(before, e) for f in self.floors) for e in history]
-        meeting = [i for i, m in enumerate(missed) if m == 0]
-        if not meeting:
-            i = min(range(len(history)), key=lambda i: (missed[i], self._worst(history[i])))
-            return Choice(history[i].step, "no evaluation met the floors; least damage", False)
-        even = [i for i in meeting if self._worst(history[i]) < self.window]
+        meeting = [e for e in history if not any(f.excess(before, e) for f in self.floors)]
+        even = [e for e in meeting if self._worst(e) < self.window]
         if even:
-            i = max(even, key=lambda i: self._language_score(history[i]))
+            best = max(even, key=self._language_score)
             reason = f"every category within {self.window:g} of even, highest LM score of these"
         else:
-            i = min(meeting, key=lambda i: self._worst(history[i]))
-            reason = f"worst category nearest to even ({self._worst(history[i]):.3g} away)"
-        return Choice(history[i].step, f"{reason}; all floors met", True)
+            best = min(meeting, key=self._worst)
+            reason = f"worst category nearest to even ({self._worst(best):.3g} away)"
+        return Choice(best.step, f"{reason}; all floors met")
 
     def _worst(self, evaluation: Evaluation) -> float:
         excess = evaluation.off_ideal(self.benchmark, self.signal)

@@ -17,8 +17,9 @@ class DynamicSwap:
 
     Args:
         categories: Names of all categories.
-        swap_mode: `per_type` as in the paper; `worst_only` trains only the category that is
-            furthest off until the next evaluation, as the official code does; `off` never swaps.
+        swap_mode: `per_type` as in the paper; `worst_only` trains all categories until the first
+            evaluation after step 0 and from then on only the one that is furthest off, as the
+            official code does; `off` never swaps.
         swap_margin: Half-width of the band in which nothing changes, in the signal's unit.
         signal: `ss` (percent) or `mean_gap` (nats per token), which is smoother.
         benchmark: Where the signal is measured.
@@ -50,8 +51,12 @@ class DynamicSwap:
     def next(self, history: Sequence[Evaluation]) -> Phase | None:
         if self.swap_mode == "off" or not history:
             return None
+        if self.swap_mode == "worst_only" and history[-1].step == 0:
+            return None
         measured = history[-1].off_ideal(self.benchmark, self.signal)
         excess = {c: v for c, v in measured.items() if c in self.directions}
+        if not excess:
+            return None
         wanted = self._worst(excess) if self.swap_mode == "worst_only" else self._each(excess)
         if wanted == self.directions:
             return None
@@ -68,7 +73,7 @@ class DynamicSwap:
         return wanted
 
     def _worst(self, excess: Mapping[str, float]) -> dict[str, int]:
-        worst = max(excess, key=lambda c: abs(excess[c]), default=None)
+        worst = max(excess, key=lambda c: abs(excess[c]))
         return {c: 0 if c != worst else (1 if excess[c] >= 0 else -1) for c in self.directions}
 
     def _explain(self, category: str, direction: int, excess: Mapping[str, float]) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from unskew.models.tokens import Encoder
+from unskew.errors import DataError
+from unskew.models.tokens import Encoder, Tokens
 from unskew.types import Generation, GenerationRequest, Segment
 
 TOP_K = 50
@@ -26,12 +27,23 @@ def sample(
         encoder: Its tokeniser.
         requests: Prompts; all may differ in length and in `max_new_tokens`.
         seed: With the request's id it fixes the noise of each continuation.
+
+    Raises:
+        DataError: A prompt leaves no room for a token.
     """
     answers: dict[str, Generation] = {}
-    by_length: dict[int, list[GenerationRequest]] = {}
-    for request in requests:
-        by_length.setdefault(request.max_new_tokens, []).append(request)
+    prompts = encoder.encode([Segment(r.prompt) for r in requests])
+    by_length: dict[int, list[tuple[GenerationRequest, Tokens]]] = {}
+    for request, prompt in zip(requests, prompts, strict=True):
+        length = min(request.max_new_tokens, encoder.max_length - len(prompt.ids))
+        if length < 1:
+            raise DataError(
+                f"the prompt of {request.id!r} fills the model's context of {encoder.max_length} "
+                "tokens; shorten it or leave it out"
+            )
+        by_length.setdefault(length, []).append((request, prompt))
     for length, same in by_length.items():
+        same.sort(key=lambda pair: len(pair[1].ids))
         for begin in range(0, len(same), BATCH):
             answers.update(_sample(model, encoder, same[begin : begin + BATCH], seed, length))
     return answers
@@ -40,12 +52,12 @@ def sample(
 def _sample(
     model: Any,
     encoder: Encoder,
-    requests: Sequence[GenerationRequest],
+    asked: Sequence[tuple[GenerationRequest, Tokens]],
     seed: int,
     max_new_tokens: int,
 ) -> dict[str, Generation]:
     device = next(model.parameters()).device
-    rows = [t.ids for t in encoder.encode([Segment(r.prompt) for r in requests])]
+    requests, rows = [r for r, _ in asked], [t.ids for _, t in asked]
     width = max(map(len, rows))
     end = _end_tokens(model, encoder)
     ids = torch.full((len(rows), width), end[0])
@@ -57,9 +69,14 @@ def _sample(
     out = model.generate(
         input_ids=ids.to(device),
         attention_mask=mask.to(device),
-        max_new_tokens=min(max_new_tokens, encoder.max_length - width),
+        max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
+        # Checkpoints bring generation settings of their own, which would hide what is measured.
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        min_length=0,
+        min_new_tokens=0,
         logits_processor=[sampler],
         pad_token_id=end[0],
         eos_token_id=end,

@@ -1,12 +1,14 @@
 """Several sequences with a common beginning in one row: the beginning is computed once.
 
-A packed row is the shared prefix followed by each sequence's own tail. Tails see the prefix and
-themselves, never each other, and keep the positions they would have alone.
+A packed row is the shared prefix followed by each sequence's own tail, less its last token, from
+which nothing is predicted. Tails see the prefix and themselves, never each other, and keep the
+positions they would have alone.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,9 @@ from unskew.models.tokens import Tokens
 
 MIN_SHARED_TOKENS = 2
 TOLERANCE_NATS = 1e-3
+ROUNDINGS = 32
+"""Log-probabilities of one text differ between two batches by about 5 units of bfloat16 or float16
+rounding, those of another attention mask by nats."""
 PREFIX, PADDING = 0, -1
 
 
@@ -55,9 +60,9 @@ def _packed(sequences: Sequence[Tokens], shared: int) -> PackedRow:
     scored: list[tuple[int, ...]] = []
     for number, s in enumerate(sequences, start=1):
         begin = len(ids) - shared
-        ids.extend(s.ids[shared:])
-        positions.extend(range(shared, len(s.ids)))
-        branch.extend([number] * (len(s.ids) - shared))
+        ids.extend(s.ids[shared:-1])
+        positions.extend(range(shared, len(s.ids) - 1))
+        branch.extend([number] * (len(s.ids) - 1 - shared))
         # State t - 1 predicts token t; tails lie `begin` further on than they would alone.
         states = [t - 1 if t - 1 < shared else t - 1 + begin for t in range(s.first, len(s.ids))]
         pairs = zip(states, s.ids[s.first :], strict=True)
@@ -70,12 +75,11 @@ def collate_packed(
 ) -> tuple[Batch, dict[str, Tensor]]:
     """Pad packed rows; also the position ids and the attention mask they need, if any."""
     seq = max(len(r.ids) for r in rows)
-    ids = torch.zeros((len(rows), seq), dtype=torch.long)
+    ids = torch.tensor([(*r.ids, *r.ids[-1:] * (seq - len(r.ids))) for r in rows])
     state_index: list[int] = []
     targets: list[int] = []
     row_index: list[int] = []
     for i, r in enumerate(rows):
-        ids[i, : len(r.ids)] = torch.tensor(r.ids)
         state_index.extend(i * seq + state for state, _ in r.predictions)
         targets.extend(target for _, target in r.predictions)
         row_index.extend([i] * len(r.predictions))
@@ -107,8 +111,19 @@ def _mask_and_positions(
     return {"attention_mask": mask, "position_ids": positions}
 
 
-def supports_packing(path: ScoringPath) -> bool:
-    """Whether packed rows give this model's own numbers: tried, not looked up in a list."""
+def longest_packed(path: ScoringPath) -> int:
+    """Longest sequence, in tokens, whose packed row gives this model's own numbers; 0 for none.
+
+    Whether any does is tried, not looked up in a list. The mask of a packed row replaces the
+    sliding window of models that have one, so that texts must fit into it.
+    """
+    if not _packs(path):
+        return 0
+    config = path.model.config.get_text_config()
+    return getattr(config, "sliding_window", None) or sys.maxsize
+
+
+def _packs(path: ScoringPath) -> bool:
     forward: Any = (path.body or path.model).forward
     config = path.model.config.get_text_config()
     takes_positions = "position_ids" in inspect.signature(forward).parameters
@@ -131,8 +146,10 @@ def supports_packing(path: ScoringPath) -> bool:
         return False
     finally:
         path.model.train(was_training)
+    rounding = torch.finfo(next(path.model.parameters()).dtype).eps
+    tolerance = max(TOLERANCE_NATS, ROUNDINGS * rounding)
     pairs = zip(row.scored, expected, strict=True)
-    return all(torch.allclose(got[list(i)], e, atol=TOLERANCE_NATS) for i, e in pairs)
+    return all(((got[list(i)] - e).abs() < tolerance).all() for i, e in pairs)
 
 
 def attention_of(path: ScoringPath) -> str:

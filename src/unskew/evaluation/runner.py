@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -17,8 +18,8 @@ from unskew.evaluation.prefixes import (
     PackedRow,
     attention_of,
     collate_packed,
+    longest_packed,
     pack,
-    supports_packing,
 )
 from unskew.models.logprobs import ScoringPath, collate, sum_by_row
 from unskew.models.reference import Reference
@@ -68,7 +69,7 @@ class Runner:
         self.tokens_per_batch = tokens_per_batch
         self.seed = seed
         self.autocast = autocast
-        self._packs = supports_packing(path)
+        self._longest_packed = longest_packed(path)
         self._start_scores: torch.Tensor | None = None
 
     @property
@@ -92,16 +93,15 @@ class Runner:
         asked = list(requests)
         ids = [r.id for r in asked]
         if len(set(ids)) < len(ids):
-            twice = next(i for i in ids if ids.count(i) > 1)
+            twice = Counter(ids).most_common(1)[0][0]
             raise BenchmarkError(f"two requests have the id {twice!r}; ids must be unique")
         was_training = self.path.model.training
         self.path.model.eval()
         self._start_scores = None
         try:
             mine = asked[_rank() :: _world_size()]
-            with tqdm(
-                total=len(mine), desc=label, delay=PROGRESS_AFTER_SECONDS, leave=False
-            ) as bar:
+            total = sum(_weight(r) for r in mine)
+            with tqdm(total=total, desc=label, delay=PROGRESS_AFTER_SECONDS, leave=False) as bar:
                 answers = self._answer_share(mine, bar)
         finally:
             self.path.model.train(was_training)
@@ -136,8 +136,8 @@ class Runner:
         answers: dict[str, tuple[SequenceScore, ...]] = {}
         for i, request in enumerate(distinct):
             scores = tuple(SequenceScore(*s) for s in sums[i])
+            _refuse_non_finite(request.id, [s.logprob for s in scores])
             for same in holders[(request.segments, request.start)]:
-                _refuse_non_finite(same.id, [s.logprob for s in scores])
                 answers[same.id] = scores
         return answers
 
@@ -157,7 +157,8 @@ class Runner:
                     self._without_start(s, begun)
                     for s, begun in zip(sequences, sums[-1], strict=True)
                 ]
-            packed = pack(sequences, share=self._packs)
+            longest = max(len(s.ids) for s in sequences)
+            packed = pack(sequences, share=longest <= self._longest_packed)
             rows.extend((row, number, members) for row, members in packed)
         return rows, sums
 
@@ -252,7 +253,7 @@ class Runner:
                 policy_logprobs=tuple(ours[i, ids].tolist()),
                 reference_logprobs=tuple(theirs[i, ids].tolist()),
             )
-            _refuse_non_finite(request.id, [answers[request.id].kl_reference_policy])
+            _refuse_non_finite(request.id, [totals[i].item(), kl[ends[i]].item()])
         return answers
 
     def _batches(self, rows: Sequence[Any], length: Callable[[Any], int]) -> Iterator[list[Any]]:

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from unskew.errors import ModelError
+from unskew.errors import ConfigError, ModelError
 from unskew.models.sites import text_model_type
 from unskew.models.tokens import Encoder
 
@@ -59,9 +59,12 @@ def load_model(
         device: Where to put it; a CUDA device if there is one, else the CPU.
 
     Raises:
+        ConfigError: There is no such dtype.
         ModelError: The model does not exist, is no causal language model, has no safetensors
             weights, or its tokenizer cannot be used.
     """
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
     shared = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = _load_config(name_or_path, shared)
     _switch_off_dropout(config)
@@ -82,7 +85,9 @@ def load_model(
         ) from error
     model.to(torch.device(device)).eval()
     tokenizer = load_tokenizer(name_or_path, revision, trust_remote_code)
-    highest = max(tokenizer.get_vocab().values())
+    # Added tokens beyond the vocabulary, such as Gemma 3's image token, do not occur in text.
+    vocabulary = tokenizer.get_vocab()
+    highest = max(vocabulary[t] for t in vocabulary.keys() - tokenizer.get_added_vocab().keys())
     if highest >= config.get_text_config().vocab_size:
         raise ModelError(
             f"tokenizer of {name_or_path!r} has id {highest}, but the model's vocabulary ends at "
@@ -174,7 +179,7 @@ def _switch_off_dropout(config: Any) -> None:
     """Set every dropout rate of the configuration to 0."""
     for node in {id(c): c for c in (config, config.get_text_config())}.values():
         for name, value in vars(node).items():
-            is_rate = name.endswith(("dropout", "_pdrop", "dropout_rate"))
+            is_rate = name.endswith(("dropout", "drop", "dropout_rate"))
             if is_rate and isinstance(value, float) and name != "classifier_dropout":
                 setattr(node, name, 0.0)
 

@@ -26,7 +26,10 @@ BLOCK_ELEMENTS = 1 << 23
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows padded on the right. Causal attention keeps padding from reaching real tokens."""
+    """Rows padded on the right. Causal attention keeps padding from reaching real tokens.
+
+    The last token of a row is not among its inputs: no scored token is predicted from it.
+    """
 
     input_ids: Int[Tensor, "row seq"]
     state_index: Int[Tensor, " position"]
@@ -35,27 +38,16 @@ class Batch:
     row_index: Int[Tensor, " position"]
     num_rows: int
 
-    def rows(self, keep: Bool[Tensor, " row"]) -> Batch:
-        """The batch with only the rows where `keep` is true."""
-        new_row = torch.cumsum(keep, 0) - 1
-        kept = keep[self.row_index]
-        seq = self.input_ids.shape[1]
-        column = self.state_index[kept] - self.row_index[kept] * seq
-        row = new_row[self.row_index[kept]]
-        return Batch(
-            self.input_ids[keep], row * seq + column, self.targets[kept], row, int(keep.sum())
-        )
-
 
 def collate(rows: Sequence[Tokens], device: torch.device | str = "cpu") -> Batch:
     """Pad rows to the longest and index the states that predict their scored tokens."""
-    seq = max(len(r.ids) for r in rows)
-    ids = torch.zeros((len(rows), seq), dtype=torch.long)
+    seq = max(len(r.ids) for r in rows) - 1
+    # Padding repeats the row's last token: a padding token would make transformers ask for a mask.
+    ids = torch.tensor([(*r.ids[:-1], *r.ids[-1:] * (seq + 1 - len(r.ids))) for r in rows])
     state_index: list[int] = []
     targets: list[int] = []
     row_index: list[int] = []
     for i, r in enumerate(rows):
-        ids[i, : len(r.ids)] = torch.tensor(r.ids)
         state_index.extend(range(i * seq + r.first - 1, i * seq + len(r.ids) - 1))
         targets.extend(r.ids[r.first :])
         row_index.extend([i] * r.num_scored)
@@ -203,7 +195,8 @@ class _TokenLogprob(torch.autograd.Function):
             logprobs = logits.sub_(logits.logsumexp(-1, keepdim=True))
             logprob[b] = _pick(logprobs, targets[b])
             coefficient = logprobs.exp_().neg_()
-            coefficient[torch.arange(len(coefficient)), targets[b]] += 1
+            target = targets[b][:, None]
+            coefficient.scatter_add_(-1, target, torch.ones_like(target, dtype=torch.float32))
             gradient[b] = (coefficient.to(weight.dtype) @ weight).to(states.dtype)
         ctx.save_for_backward(gradient)
         return logprob

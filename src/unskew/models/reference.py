@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 
-from unskew.models.logprobs import Batch, ScoringPath, sum_by_row
+from unskew.models.logprobs import ScoringPath, collate, sum_by_row
+from unskew.models.tokens import Tokens
 
 
 class Reference(Protocol):
@@ -90,23 +91,21 @@ class LogprobCache:
         self.reference = reference
         self._values: dict[str, float] = {}
 
-    def lookup(self, keys: list[str], batch: Batch) -> torch.Tensor:
-        """Log-probabilities summed over scored tokens, in nats, shape (row,).
+    def lookup(self, keys: Sequence[str], rows: Sequence[Tokens]) -> torch.Tensor:
+        """Log-probabilities summed over scored tokens, in nats, shape (row,), on the CPU.
 
         Args:
-            keys: Identity of each row: example id and tokenisation.
-            batch: The rows in the same order.
+            keys: Identity of each row: the example's id.
+            rows: The rows in the same order.
         """
-        missing = torch.tensor([k not in self._values for k in keys])
-        if missing.any():
-            part = batch.rows(missing.to(batch.input_ids.device))
+        missing = {k: r for k, r in zip(keys, rows, strict=True) if k not in self._values}
+        if missing:
             path = self.reference.path
+            batch = collate(list(missing.values()), next(path.model.parameters()).device)
             with self.reference.frozen():
-                logprobs = path.greedy(path.states(part), part.targets).logprob
-            sums = sum_by_row(logprobs, part).tolist()
-            fresh = (k for k, is_missing in zip(keys, missing.tolist(), strict=True) if is_missing)
-            self._values.update(zip(fresh, sums, strict=True))
-        return torch.tensor([self._values[k] for k in keys], device=batch.input_ids.device)
+                logprobs = path.greedy(path.states(batch), batch.targets).logprob
+            self._values.update(zip(missing, sum_by_row(logprobs, batch).tolist(), strict=True))
+        return torch.tensor([self._values[k] for k in keys])
 
     def state_dict(self) -> dict[str, float]:
         """The cached values."""

@@ -115,13 +115,17 @@ def target_pattern(model: Any, targets: Targets) -> str:
     return pattern
 
 
-def linear_names(model: nn.Module) -> tuple[str, ...]:
-    """Full names of all linear maps (`nn.Linear` and GPT-2's `Conv1D`), head included."""
-    kinds = (nn.Linear,)
+def linear_names(model: Any) -> tuple[str, ...]:
+    """Full names of the linear maps (`nn.Linear` and GPT-2's `Conv1D`) before the head.
+
+    The head stays out: the reference's logits are taken through it while the adapter is on.
+    """
+    head = model.get_output_embeddings()
     return tuple(
         name
         for name, module in model.named_modules()
-        if isinstance(module, kinds) or type(module).__name__ == "Conv1D"
+        if module is not head
+        and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
     )
 
 

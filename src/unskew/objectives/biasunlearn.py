@@ -79,7 +79,8 @@ class BiasUnlearn:
         values: dict[str, Tensor] = {}
         if (forget := streams.get("forget")) is not None:
             values["forget"] = self._forget(forget)
-        if (retain := streams.get("retain")) is not None and retain.logprob is not None:
+        if (retain := streams.get("retain")) is not None:
+            assert retain.logprob is not None
             values["retain"] = -retain.logprob / retain.num_tokens
         if (unrelated := streams.get("unrelated")) is not None:
             kl = unrelated.kl_reference_policy

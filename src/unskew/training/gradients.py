@@ -8,14 +8,20 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from unskew.data.batches import Example
-from unskew.errors import Diverged, RunError
+from unskew.errors import ConfigError, Diverged, RunError
 from unskew.models.logprobs import Batch, ScoringPath, collate, sum_by_row
 from unskew.models.reference import LogprobCache, Reference
 from unskew.models.tokens import Encoder, Tokens
 from unskew.protocols import Objective, Part, StreamValues
+from unskew.registry import nearest
 from unskew.training.microbatch import plan
+
+NAMED_IDS = 5
+Measured = dict[str, list[tuple[list[Example], Tensor]]]
+"""By part: the rows of each micro-batch and the part's values for them."""
 
 
 class ChunkGradients:
@@ -55,27 +61,41 @@ class ChunkGradients:
         self.autocast = autocast
         self.params = [p for p in path.model.parameters() if p.requires_grad]
         self._tokens: dict[str, Tokens] = {}
-        self._rows: list[Example] = []
+        self._divisor: dict[str, int] = {}
         self._micro_batches: list[list[Example]] = []
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy is."""
+        return self.params[0].device
 
     def load(self, rows: Sequence[Example]) -> None:
         """Take the next chunk: all its rows, of which this process computes its share."""
-        self._rows = list(rows)
-        self._encode(self._rows)
-        by_length = sorted(self._rows, key=lambda r: len(self._tokens[r.id].ids))
+        self._encode(rows)
+        parts = self.objective.parts
+        self._divisor = {name: self._count(part, rows) for name, part in parts.items()}
+        by_length = sorted(rows, key=lambda r: len(self._tokens[r.id].ids))
         mine = by_length[_rank() :: _world_size()]
         lengths = [len(self._tokens[r.id].ids) for r in mine]
         batches = plan(lengths, max_tokens=self.max_tokens, max_examples=self.max_examples)
         self._micro_batches = [[mine[i] for i in batch] for batch in batches]
-        for name, part in self.objective.parts.items():
+        for name, part in parts.items():
             if part.average_over == "chunk":
                 self._keep_together(name, part.stream)
         self._warm_cache(mine)
 
     def _encode(self, rows: Sequence[Example]) -> None:
-        fresh = [r for r in rows if r.id not in self._tokens]
-        tokens = self.encoder.encode([r.segment for r in fresh])
-        self._tokens.update(zip((r.id for r in fresh), tokens, strict=True))
+        fresh = {r.id: r.segment for r in rows if r.id not in self._tokens}
+        self._tokens.update(zip(fresh, self.encoder.encode(list(fresh.values())), strict=True))
+
+    def _count(self, part: Part, rows: Sequence[Example]) -> int:
+        """What the part's sum over the whole chunk is divided by; 0 where it has no row."""
+        own = [r for r in rows if r.stream == part.stream]
+        if part.average_over == "chunk":
+            return min(len(own), 1)
+        if part.average_over == "examples":
+            return len(own)
+        return sum(self._tokens[r.id].num_scored for r in own)
 
     def _keep_together(self, name: str, stream: str) -> None:
         """All rows of a part that cannot be cut in one micro-batch, the others as they were."""
@@ -93,132 +113,140 @@ class ChunkGradients:
         """Ask for the reference log-probabilities of the chunk at once rather than piecemeal."""
         streams = {p.stream for p in self.objective.parts.values() if p.needs_reference}
         compared = [r for r in rows if r.stream in streams]
-        if compared:
-            batch = collate([self._tokens[r.id] for r in compared], self.params[0].device)
-            with self.autocast():
-                self.cache.lookup([r.id for r in compared], batch)
+        with self.autocast():
+            self.cache.lookup([r.id for r in compared], [self._tokens[r.id] for r in compared])
 
     def gradients(self, weights: Mapping[str, float]) -> dict[str, float]:
         """Fill `.grad` of all trainable parameters; return the unweighted value of each part.
 
         Raises:
+            ConfigError: A weight names no part of the objective.
             Diverged: A part is NaN or infinite; the message names the examples.
         """
+        for name in weights.keys() - self.objective.parts.keys():
+            known = self.objective.parts
+            raise ConfigError(
+                f"a weight is given for part {name!r}, which the objective does not have"
+                f"{nearest(name, known)} (it has: {', '.join(known)})"
+            )
         for p in self.params:
             p.grad = None
-        parts = {name: part for name, part in self.objective.parts.items() if weights.get(name)}
-        totals = {name: torch.zeros((), dtype=torch.float64) for name in parts}
-        for rows in self._micro_batches:
-            self._add(rows, parts, weights, totals)
+        parts = {n: p for n, p in self.objective.parts.items() if weights.get(n)}
+        streams = {part.stream for part in parts.values()}
+        measured: Measured = {name: [] for name in parts if self._divisor[name]}
+        for batch in self._micro_batches:
+            if rows := [r for r in batch if r.stream in streams]:
+                self._add(rows, parts, weights, measured)
+        totals = [self._total(name, found) for name, found in measured.items()]
         if _world_size() > 1:
-            self._reduce(totals)
-        return {name: total.item() for name, total in totals.items() if self._count(parts[name])}
+            totals = self._reduce(totals)
+        values = dict(zip(measured, totals, strict=True))
+        _refuse_non_finite(values, measured)
+        return values
 
     def _add(
         self,
-        rows: Sequence[Example],
+        rows: list[Example],
         parts: Mapping[str, Part],
         weights: Mapping[str, float],
-        totals: dict[str, torch.Tensor],
+        measured: Measured,
     ) -> None:
-        wanted = {part.stream for part in parts.values()}
-        rows = [r for r in rows if r.stream in wanted]
-        if not rows:
-            return
         with self.autocast():
             values = self.objective(self._stream_values(rows, parts))
-        loss = torch.zeros((), device=self.params[0].device)
-        for name in parts.keys() & values.keys():
-            value = values[name]
-            self._refuse_non_finite(
-                name, value, [r for r in rows if r.stream == parts[name].stream]
-            )
-            share = value.sum() / self._count(parts[name])
-            loss = loss + weights[name] * share
-            totals[name] += share.detach().double().cpu()
+        loss = torch.zeros((), device=self.device)
+        for name, part in parts.items():
+            if (value := values.get(name)) is not None:
+                loss = loss + weights[name] / self._divisor[name] * value.sum()
+                own = [r for r in rows if r.stream == part.stream]
+                measured[name].append((own, value.detach()))
         loss.backward()
-
-    def _count(self, part: Part) -> int:
-        """What the part's sum over the whole chunk is divided by."""
-        rows = [r for r in self._rows if r.stream == part.stream]
-        if part.average_over == "chunk":
-            return int(bool(rows))
-        if part.average_over == "examples":
-            return len(rows)
-        return sum(self._tokens[r.id].num_scored for r in rows)
 
     def _stream_values(
         self, rows: Sequence[Example], parts: Mapping[str, Part]
     ) -> dict[str, StreamValues]:
-        batch = collate([self._tokens[r.id] for r in rows], self.params[0].device)
-        in_stream = {
-            p.stream: torch.tensor(
-                [r.stream == p.stream for r in rows], device=batch.input_ids.device
-            )
-            for p in parts.values()
-        }
-        reference = {
-            p.stream: self._reference(rows, batch, in_stream[p.stream], p)
-            for p in parts.values()
-            if in_stream[p.stream].any()
-        }
-        states = self.path.states(batch)
-        values: dict[str, StreamValues] = {}
+        """One forward pass over all rows, ordered by stream, and what each stream asks of it."""
+        needs: dict[str, list[Part]] = {}
         for part in parts.values():
-            keep = in_stream[part.stream]
-            if not keep.any():
-                continue
-            selected = keep[batch.row_index]
-            own = batch.rows(keep)
-            values[part.stream] = self._values(part, states[selected], own, reference[part.stream])
-        return values
+            needs.setdefault(part.stream, []).append(part)
+        own = {s: [r for r in rows if r.stream == s] for s in needs}
+        own = {s: members for s, members in own.items() if members}
+        batches = {s: self._collate(members) for s, members in own.items()}
+        # Switching the adapter off touches `requires_grad`, so it comes before the policy's graph.
+        frozen = {s: self._frozen_states(needs[s], batch) for s, batch in batches.items()}
+        states = self.path.states(self._collate([r for members in own.values() for r in members]))
+        pieces = states.split([len(batch.targets) for batch in batches.values()])
+        return {
+            s: self._values(needs[s], own[s], batches[s], piece, frozen[s])
+            for s, piece in zip(own, pieces, strict=True)
+        }
 
-    def _reference(
-        self, rows: Sequence[Example], batch: Batch, keep: torch.Tensor, part: Part
-    ) -> torch.Tensor | None:
-        """Reference states for a KL, log-probabilities for a comparison, else nothing."""
-        own = batch.rows(keep)
-        if part.quantity == "kl_reference_policy":
-            with self.reference.frozen():
-                return self.reference.path.states(own)
-        if part.needs_reference:
-            keys = [r.id for r, kept in zip(rows, keep.tolist(), strict=True) if kept]
-            return self.cache.lookup(keys, own)
-        return None
+    def _collate(self, rows: Sequence[Example]) -> Batch:
+        return collate([self._tokens[r.id] for r in rows], self.device)
+
+    def _frozen_states(self, needs: Sequence[Part], batch: Batch) -> Tensor | None:
+        if not any(p.quantity == "kl_reference_policy" for p in needs):
+            return None
+        with self.reference.frozen():
+            return self.reference.path.states(batch)
 
     def _values(
-        self, part: Part, states: torch.Tensor, batch: Batch, reference: torch.Tensor | None
+        self,
+        needs: Sequence[Part],
+        rows: Sequence[Example],
+        batch: Batch,
+        states: Tensor,
+        frozen_states: Tensor | None,
     ) -> StreamValues:
-        num_tokens = torch.bincount(batch.row_index, minlength=batch.num_rows).float()
-        if part.quantity == "kl_reference_policy":
-            assert reference is not None
-            kl = self.path.kl_reference_policy(states, self.reference.path, reference)
-            return StreamValues(num_tokens, kl_reference_policy=sum_by_row(kl, batch))
-        logprob = sum_by_row(self.path.logprobs(states, batch.targets), batch)
-        return StreamValues(num_tokens, logprob=logprob, reference_logprob=reference)
+        tokens = [self._tokens[r.id] for r in rows]
+        logprob = reference_logprob = kl = None
+        if any(p.quantity == "logprob" for p in needs):
+            logprob = sum_by_row(self.path.logprobs(states, batch.targets), batch)
+        if any(p.needs_reference for p in needs):
+            reference_logprob = self.cache.lookup([r.id for r in rows], tokens).to(self.device)
+        if frozen_states is not None:
+            kl = sum_by_row(
+                self.path.kl_reference_policy(states, self.reference.path, frozen_states), batch
+            )
+        num_tokens = torch.tensor([float(t.num_scored) for t in tokens], device=self.device)
+        return StreamValues(num_tokens, logprob, reference_logprob, kl)
 
-    def _refuse_non_finite(self, name: str, value: torch.Tensor, rows: Sequence[Example]) -> None:
-        bad = ~torch.isfinite(value.detach())
-        if not bad.any():
-            return
-        if len(value) == len(rows):
-            ids = [r.id for r, is_bad in zip(rows, bad.tolist(), strict=True) if is_bad]
-        else:
-            ids = [r.id for r in rows]
-        raise Diverged(f"part {name!r} is not finite on {', '.join(ids[:5])}")
+    def _total(self, name: str, found: Sequence[tuple[list[Example], Tensor]]) -> float:
+        if not found:
+            return 0.0
+        values = torch.cat([value for _, value in found]).cpu().double()
+        return values.sum().item() / self._divisor[name]
 
-    def _reduce(self, totals: dict[str, torch.Tensor]) -> None:
+    def _reduce(self, totals: list[float]) -> list[float]:
         """Sum gradients and values over processes, in one message each."""
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.params]
         flat = torch.cat([g.flatten() for g in grads])
         dist.all_reduce(flat)
         pieces = flat.split([g.numel() for g in grads])
         for p, piece in zip(self.params, pieces, strict=True):
-            p.grad = piece.view_as(p).clone()
-        names = sorted(totals)
-        values = torch.stack([totals[n] for n in names]).to(self.params[0].device)
-        dist.all_reduce(values)
-        totals.update(zip(names, values.cpu(), strict=True))
+            p.grad = piece.view_as(p)
+        summed = torch.tensor(totals, dtype=torch.float64, device=self.device)
+        dist.all_reduce(summed)
+        return summed.tolist()
+
+
+def _refuse_non_finite(values: Mapping[str, float], measured: Measured) -> None:
+    """Raise on every process alike, naming examples of all of them."""
+    for name, value in values.items():
+        if abs(value) < float("inf"):
+            continue
+        ids = [i for rows, found in measured[name] for i in _non_finite_ids(rows, found)]
+        if _world_size() > 1:
+            shares: list[list[str]] = [[] for _ in range(_world_size())]
+            dist.all_gather_object(shares, ids)
+            ids = [i for share in shares for i in share]
+        raise Diverged(f"part {name!r} is not finite on {', '.join(ids[:NAMED_IDS])}")
+
+
+def _non_finite_ids(rows: Sequence[Example], values: Tensor) -> list[str]:
+    bad = (~torch.isfinite(values)).tolist()
+    if len(bad) != len(rows):
+        return [r.id for r in rows] if any(bad) else []
+    return [r.id for r, is_bad in zip(rows, bad, strict=True) if is_bad]
 
 
 def _rank() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,29 +10,24 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import (
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerState
 
 from unskew.controllers.checkpoint_choice import CheckpointChoice
 from unskew.data.batches import PairChunks
 from unskew.errors import ConfigError, Diverged
 from unskew.files import atomic_folder, write_json
 from unskew.models.logprobs import ScoringPath
-from unskew.models.reference import reference_for
+from unskew.models.reference import Reference, reference_for
 from unskew.models.tokens import Encoder
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.training import checkpoint as storage
+from unskew.training.arguments import Cadence, training_arguments
 from unskew.training.gradients import ChunkGradients
 from unskew.training.progress import ProgressLine
-from unskew.types import Decision, Evaluation, Metric, Phase, StepInfo, Stop, TrainSettings
+from unskew.training.steplog import StepLog
+from unskew.types import Decision, Evaluation, Metric, Phase, Stop, TrainSettings
 
 Evaluate = Callable[[Any], Sequence[Metric]]
-BEST = "best"
 
 
 class UnlearningTrainer(Trainer):
@@ -52,7 +47,12 @@ class UnlearningTrainer(Trainer):
         settings: Steps, learning rate, cadence.
         controllers: Asked in order after each evaluation.
         choice: Decides which evaluation is best.
+        reference: What the policy is held against; adapter off, or a frozen copy, if None.
         config_sha256: Hash of the run's configuration; a checkpoint of another one is refused.
+
+    Raises:
+        ConfigError: A setting is not one transformers takes, or the run was launched with FSDP or
+            DeepSpeed, which shard what the rule needs whole.
     """
 
     def __init__(  # noqa: PLR0913 - the seam where all parts of a stage meet
@@ -68,14 +68,21 @@ class UnlearningTrainer(Trainer):
         settings: TrainSettings | None = None,
         controllers: Sequence[Controller] = (),
         choice: CheckpointChoice | None = None,
+        reference: Reference | None = None,
         config_sha256: str = "",
     ) -> None:
         self.settings = settings or TrainSettings()
-        on_cpu = next(model.parameters()).device.type == "cpu"
-        super().__init__(model=model, args=_arguments(self.settings, output_dir, on_cpu))
+        device = next(model.parameters()).device.type
+        arguments = training_arguments(self.settings, output_dir, on_cpu=device == "cpu")
+        super().__init__(model=model, args=arguments)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise ConfigError(
+                "this run was launched with FSDP or DeepSpeed; a rule needs whole gradients, so "
+                "launch it with plain torchrun or accelerate (data parallel) instead"
+            )
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
-        self.add_callback(_Cadence(self.settings))
+        self.add_callback(Cadence(self.settings))
         self.add_callback(ProgressLine())
         self.policy: Any = self.model
         self.output_dir = output_dir
@@ -86,43 +93,56 @@ class UnlearningTrainer(Trainer):
         self.config_sha256 = config_sha256
         self.history: list[Evaluation] = []
         self.decisions: list[Decision] = []
-        self.train_log: list[dict[str, Any]] = []
         self.is_finished = False
         self._evaluate_policy = evaluate
-        self._unlogged: list[StepInfo] = []
+        self._log = StepLog()
         path = ScoringPath(self.policy)
         self.source = ChunkGradients(
             path,
-            reference_for(path),
+            reference or reference_for(path),
             encoder,
             objective,
             max_tokens=self.settings.micro_batch_tokens,
             max_examples=self.settings.micro_batch_examples,
-            autocast=lambda: self.accelerator.autocast(),
+            autocast=lambda: torch.autocast(device, torch.bfloat16, enabled=self.settings.bf16),
         )
 
+    @property
+    def train_log(self) -> list[dict[str, Any]]:
+        """One line per `logging_steps`: step, loss, learning rate, gradient norm, parts."""
+        return self._log.lines
+
     def fit(self, *, resume: bool = False) -> None:
-        """Train to the stop rule or the cap, then put the best weights into the model.
+        """Train to the stop rule or the cap; the model then holds the last weights.
 
         Args:
-            resume: Go on from the newest complete checkpoint in `output_dir`, if there is one.
+            resume: Go on from the newest checkpoint in `output_dir`, if there is one.
 
         Raises:
-            Diverged: A loss is NaN or infinite; a checkpoint of the state before was written.
-            CheckpointMismatch: The checkpoint belongs to another configuration.
+            ConfigError: Another run's checkpoints are in `output_dir`.
+            Diverged: A loss or gradient is NaN or infinite; the weights before it were kept.
+            CheckpointMismatch: The checkpoint is damaged or belongs to another configuration.
             StorageError: A checkpoint could not be written; the earlier ones are intact.
         """
-        folder = storage.last_checkpoint(self.output_dir) if resume else None
+        folder = storage.last_checkpoint(self.output_dir)
+        if folder is not None and not resume:
+            raise ConfigError(
+                f"{folder} is there already; go on with resume=True or choose another output_dir"
+            )
         if folder is None:
             self.evaluate()
         else:
-            self._restore(storage.read_state(folder, self.config_sha256))
+            self._restore(folder)
         if not self.is_finished:
             self.train(resume_from_checkpoint=str(folder) if folder else None)
+        self._close_log_line()
+        self.policy.eval()
+
+    def load_best(self) -> None:
+        """Put the weights of the chosen evaluation into the model."""
         best = self.choice.choose(self.history)
         self.decisions.append(Decision(best.step, "checkpoint", best.reason))
-        storage.load_trainable(self.policy, self.output_dir / BEST)
-        self.policy.eval()
+        storage.load_trainable(self.policy, storage.best_folder(self.output_dir, best.step))
 
     def training_step(
         self, model: Any, inputs: Any, num_items_in_batch: Any = None
@@ -133,20 +153,29 @@ class UnlearningTrainer(Trainer):
         try:
             info = self.rule.step(self.source)
         except Diverged as error:
-            raise Diverged(
-                f"{error} at step {self.state.global_step + 1}; the weights before it are in "
-                f"{self._keep_last_good()}. Lower training.learning_rate or the weight of "
-                "that part"
-            ) from error
-        self._unlogged.append(info)
-        return torch.tensor(info.loss, device=self.args.device)
+            raise self._diverged(str(error)) from error
+        self._log.add(info, self._get_learning_rate())
+        return torch.tensor(float(info.loss), device=self.args.device)
 
-    def _keep_last_good(self) -> Path:
-        """Keep the weights as they are before the step that failed."""
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> float:
+        """Norm before clipping; asked for at every step, before the optimizer moves a weight."""
+        found: Any = super()._get_grad_norm(model, grad_norm)
+        norm = float(found)
+        if not math.isfinite(norm):
+            raise self._diverged("the gradient is not finite")
+        self._log.set_grad_norm(norm)
+        return norm
+
+    def _diverged(self, what: str) -> Diverged:
+        """The error for a step that failed, after keeping the weights as they are before it."""
         folder = self.output_dir / f"diverged-{self.state.global_step}"
-        with atomic_folder(folder) as work:
-            storage.save_trainable(self.policy, work)
-        return folder
+        if self.args.should_save:
+            with atomic_folder(folder) as work:
+                storage.save_trainable(self.policy, work)
+        return Diverged(
+            f"{what} at step {self.state.global_step + 1}; the weights before it are in {folder}. "
+            "Lower training.learning_rate or the weight of that part"
+        )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score the policy, ask the controllers, keep the weights if they are the best so far."""
@@ -157,8 +186,10 @@ class UnlearningTrainer(Trainer):
         for controller in self.controllers:
             self._obey(controller.next(self.history))
         if self.choice.choose(self.history).step == evaluation.step and self.args.should_save:
-            with atomic_folder(self.output_dir / BEST) as work:
+            with atomic_folder(storage.best_folder(self.output_dir, evaluation.step)) as work:
                 storage.save_trainable(self.policy, work)
+        # Clears the request, which the Trainer would otherwise serve once more at the very end.
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, {})
         return {}
 
     def _obey(self, decision: Phase | Stop | None) -> None:
@@ -173,19 +204,15 @@ class UnlearningTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the parts' means since the last line, and the loss they make."""
-        if self._unlogged:
-            infos, self._unlogged = self._unlogged, []
-            names = sorted({name for info in infos for name in info.parts})
-            entry: dict[str, Any] = {
-                "step": self.state.global_step,
-                "loss": _mean([i.loss for i in infos]),
-                "learning_rate": logs.get("learning_rate"),
-                "grad_norm": logs.get("grad_norm"),
-                "parts": {n: _mean([i.parts[n] for i in infos if n in i.parts]) for n in names},
-            }
-            self.train_log.append(entry)
-            logs = {**logs, "loss": entry["loss"], **entry["parts"]}
-        super().log(logs, start_time)
+        line = self._close_log_line()
+        shown = {"loss": line["loss"], **line["parts"]} if line else {}
+        super().log({**logs, **shown}, start_time)
+
+    def _close_log_line(self) -> dict[str, Any] | None:
+        line = self._log.close_line(self.state.global_step)
+        if line is not None and self.args.should_save:
+            self._log.write(self.output_dir)
+        return line
 
     def get_train_dataloader(self) -> DataLoader:
         """Chunk numbers; every process sees all of them and computes its share of each chunk."""
@@ -204,21 +231,20 @@ class UnlearningTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step
+        self.is_finished = self.is_finished or step >= self.settings.max_steps
         if not self.args.should_save:
             return
-        self.is_finished = self.is_finished or step >= self.settings.max_steps
         with atomic_folder(self.output_dir / f"checkpoint-{step}") as work:
             storage.save_trainable(self.policy, work)
             storage.save_random_state(work)
             optimizer: Any = self.optimizer
             rest = storage.save_optimizer(optimizer, work)
-            self.state.save_to_json(str(work / "trainer_state.json"))
+            self.state.save_to_json(str(work / storage.TRAINER_FILE))
             write_json(work / storage.STATE_FILE, self._state(rest))
-        kept = sorted(
-            self.output_dir.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2])
-        )
-        for old in kept[: -self.settings.save_total_limit]:
-            shutil.rmtree(old)
+        oldest = storage.prune_checkpoints(self.output_dir, self.settings.save_total_limit)
+        # A run resumed from the oldest checkpoint needs the weights that were the best by then.
+        by_then = [e for e in self.history if e.step <= oldest]
+        storage.prune_best(self.output_dir, self.choice.choose(by_then).step)
 
     def _state(self, optimizer: dict[str, Any]) -> dict[str, Any]:
         scheduler: Any = self.lr_scheduler
@@ -233,11 +259,13 @@ class UnlearningTrainer(Trainer):
             "reference_logprobs": self.source.cache.state_dict(),
             "history": [asdict(e) for e in self.history],
             "decisions": [asdict(d) for d in self.decisions],
-            "train_log": self.train_log,
-            "unlogged": [asdict(i) for i in self._unlogged],
+            "log": self._log.state_dict(),
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, folder: Path) -> None:
+        state = storage.read_state(folder, self.config_sha256)
+        self.state = storage.read_as(TrainerState.load_from_json, folder / storage.TRAINER_FILE)
+        storage.load_trainable(self.policy, folder)
         self.is_finished = state["is_finished"]
         self.rule.load_state_dict(state["rule"])
         for controller, stored in zip(self.controllers, state["controllers"], strict=True):
@@ -249,11 +277,10 @@ class UnlearningTrainer(Trainer):
             for e in state["history"]
         ]
         self.decisions = [Decision(**d) for d in state["decisions"]]
-        self.train_log = state["train_log"]
-        self._unlogged = [StepInfo(**i) for i in state["unlogged"]]
+        self._log.load_state_dict(state["log"])
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        storage.load_trainable(self.policy, Path(resume_from_checkpoint))
+        """Nothing left to do: `fit` has put the weights in."""
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
@@ -267,46 +294,3 @@ class UnlearningTrainer(Trainer):
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             storage.load_random_state(Path(checkpoint))
-
-
-class _Cadence(TrainerCallback):
-    """Evaluates and saves every `eval_steps`, and at the end."""
-
-    def __init__(self, settings: TrainSettings) -> None:
-        self.settings = settings
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        is_last = state.global_step >= self.settings.max_steps
-        if state.global_step % self.settings.eval_steps == 0 or is_last:
-            control.should_evaluate = control.should_save = True
-        return control
-
-
-def _arguments(settings: TrainSettings, output_dir: Path, on_cpu: bool) -> TrainingArguments:
-    try:
-        return TrainingArguments(
-            output_dir=str(output_dir),
-            max_steps=settings.max_steps,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type=settings.lr_scheduler_type,
-            warmup_steps=settings.warmup_steps,
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            logging_steps=settings.logging_steps,
-            bf16=settings.bf16,
-            seed=settings.seed,
-            use_cpu=on_cpu,
-            save_strategy="no",
-            eval_strategy="no",
-            report_to="none",
-            logging_nan_inf_filter=False,
-            per_device_train_batch_size=1,
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        )
-    except ValueError as error:
-        raise ConfigError(f"training: {error}") from error
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -44,6 +44,8 @@ class LoraScope:
     ) -> None:
         if r < 1:
             raise ConfigError(f"scope.r is {r}; the rank must be at least 1")
+        if not alpha > 0:
+            raise ConfigError(f"scope.alpha is {alpha}; the scale must be positive")
         if not 0 <= dropout < 1:
             raise ConfigError(f"scope.dropout is {dropout}; it must be in [0, 1)")
         self.r, self.alpha, self.dropout = r, alpha, dropout

@@ -77,6 +77,7 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
 class GradientSource(Protocol):
     """The chunk in hand, as a rule sees it. The trainer implements it."""
 

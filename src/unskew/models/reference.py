@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -13,6 +13,7 @@ from unskew.models.logprobs import ScoringPath, collate, sum_by_row
 from unskew.models.tokens import Tokens
 
 
+@runtime_checkable
 class Reference(Protocol):
     """The model a policy is held against."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from peft import LoraConfig, get_peft_model
 
@@ -11,6 +11,7 @@ from unskew.errors import ConfigError, ModelError, NoMatchingParameter
 from unskew.models.sites import Targets, linear_names, target_pattern
 
 
+@runtime_checkable
 class Scope(Protocol):
     """Makes exactly the chosen parameters trainable."""
 

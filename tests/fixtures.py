@@ -25,7 +25,10 @@ from unskew.updates.scope import LoraScope
 CONTEXT = 64
 WEIGHTS = {"forget": 0.4, "retain": 0.4, "unrelated": 0.2}
 
-TARGETS = {"gender": "nurse pilot teacher soldier".split(), "race": "tarn velk oskin mirro".split()}
+TARGETS = {
+    "gender": ["nurse", "pilot", "teacher", "soldier"],
+    "race": ["tarn", "velk", "oskin", "mirro"],
+}
 TRAITS = {
     "gender": [("kind and soft", "strong"), ("shy", "bold and loud")],
     "race": [("late", "punctual"), ("poor as ever", "rich")],
@@ -142,7 +145,7 @@ def tiny_model(family: str = "gpt2", *, vocab_size: int | None = None, **changes
     """A random model of two layers, 32 wide, without dropout, always the same."""
     cls, settings = FAMILIES[family]
     size = vocab_size or len(word_tokenizer())
-    dropout = {n: 0.0 for n in ("resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout")}
+    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout"), 0.0)
     if family not in {"gpt2", "opt"}:
         dropout = {}
     options = {**settings, **dropout, **_NO_SPECIAL, "vocab_size": size, **changes}
@@ -166,7 +169,7 @@ def encoder(tokenizer: Any = None, max_length: int = CONTEXT) -> Encoder:
 def with_adapter(model: Any, *, moved: bool = True, **options: Any) -> Any:
     """The model with a LoRA adapter; `moved` makes it differ from the base model."""
     torch.manual_seed(1)
-    adapted = LoraScope(**{"r": 4, "alpha": 8, **options}).apply(model)
+    adapted = LoraScope(**{"r": 4, "alpha": 8.0, **options}).apply(model)
     if moved:
         with torch.no_grad():
             for name, parameter in adapted.named_parameters():

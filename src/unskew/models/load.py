@@ -85,9 +85,7 @@ def load_model(
         ) from error
     model.to(torch.device(device)).eval()
     tokenizer = load_tokenizer(name_or_path, revision, trust_remote_code)
-    # Added tokens beyond the vocabulary, such as Gemma 3's image token, do not occur in text.
-    vocabulary = tokenizer.get_vocab()
-    highest = max(vocabulary[t] for t in vocabulary.keys() - tokenizer.get_added_vocab().keys())
+    highest = max(_vocabulary(tokenizer).values())
     if highest >= config.get_text_config().vocab_size:
         raise ModelError(
             f"tokenizer of {name_or_path!r} has id {highest}, but the model's vocabulary ends at "
@@ -104,15 +102,26 @@ def load_tokenizer(
     Raises:
         ModelError: There is none at this place.
     """
+    problem = "it has no vocabulary"
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             name_or_path, revision=revision, trust_remote_code=trust_remote_code
         )
+        # Where there are no files, transformers makes a tokenizer of special tokens alone.
+        if _vocabulary(tokenizer):
+            return tokenizer
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"no tokenizer in {name_or_path!r}: {_first_line(error)}; a model folder needs "
-            "tokenizer.json and tokenizer_config.json"
-        ) from error
+        problem = _first_line(error)
+    raise ModelError(
+        f"no tokenizer in {name_or_path!r}: {problem}; a model folder needs tokenizer.json and "
+        "tokenizer_config.json"
+    )
+
+
+def _vocabulary(tokenizer: Any) -> dict[str, int]:
+    """Ids of the tokens that text is made of, without added ones such as Gemma 3's image token."""
+    added = tokenizer.get_added_vocab()
+    return {token: i for token, i in tokenizer.get_vocab().items() if token not in added}
 
 
 def context_length(config: Any) -> int:

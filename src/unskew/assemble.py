@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from pydantic import ConfigDict, ValidationError, validate_call
+from pydantic import TypeAdapter, ValidationError
 
 from unskew.config import WORLD, DataConfig, ModelConfig, TrainStage
 from unskew.controllers import CONTROLLERS
@@ -59,12 +59,16 @@ def build(table: Table, node: Mapping[str, Any], path: str, **given: Any) -> Any
                 f"(it has: {', '.join(known)})"
             )
     supplied = {k: v for k, v in given.items() if k in accepted}
-    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(cls)
-    try:
-        return checked(**supplied, **options)
-    except ValidationError as error:
-        faults = (f"{path}.{e['loc'][-1]}: {e['msg']}, got {e['input']!r}" for e in error.errors())
-        raise ConfigError("; ".join(faults)) from error
+    types = get_type_hints(cls.__init__)
+    faults: list[str] = []
+    for key, value in options.items():
+        try:
+            options[key] = TypeAdapter(types.get(key, Any)).validate_python(value)
+        except ValidationError as error:
+            faults.extend(f"{path}.{key}: {e['msg']}, got {value!r}" for e in error.errors())
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return cls(**supplied, **options)
 
 
 class Parts:

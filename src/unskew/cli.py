@@ -111,7 +111,7 @@ def demo(
     """
     from unskew.demo import demo as run_demo
 
-    record = run_demo(output_dir, seed=seed)
+    record = run_demo(output_dir, seed=seed, tell=print)
     _tell(record, output_dir)
 
 

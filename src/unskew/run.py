@@ -22,7 +22,6 @@ from unskew.assemble import (
     world_for,
 )
 from unskew.config import RunConfig
-from unskew.errors import UnskewError
 from unskew.hub.artifacts import Manifest, attach_adapter, save_artifact
 from unskew.measuring import GENERATION, Measuring, not_measured
 from unskew.models.load import LoadedModel, load_model
@@ -80,8 +79,8 @@ class Run:
 def unlearn(
     recipe: str,
     *,
-    model: str,
-    data: str,
+    model: str | None = None,
+    data: str | None = None,
     output_dir: str | Path,
     config_file: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
@@ -92,8 +91,8 @@ def unlearn(
 
     Args:
         recipe: Name of a recipe (`unskew list`) or a YAML file.
-        model: Hub id, folder, or `world`.
-        data: File, folder, hub id, or `world`.
+        model: Hub id, folder, or `world`; may stand in the recipe instead.
+        data: File, folder, hub id, or `world`; may stand in the recipe instead.
         output_dir: A new folder for the run; with `resume` the folder of the run to go on with.
         config_file: YAML with further settings.
         options: Dotted setting -> value.
@@ -103,10 +102,11 @@ def unlearn(
     Raises:
         UnskewError: Anything that is wrong; see `unskew.errors`.
     """
+    named = {"model.name_or_path": model, "data.name_or_path": data}
     settings = config.load(
         recipe,
         file=Path(config_file) if config_file else None,
-        options={**(options or {}), "model.name_or_path": model, "data.name_or_path": data},
+        options={**(options or {}), **{k: v for k, v in named.items() if v is not None}},
         overrides=overrides,
     )
     return execute(settings, Path(output_dir), resume=resume)
@@ -133,7 +133,7 @@ def _claimed(folder: Path, settings: RunConfig, *, resume: bool) -> Iterator[Non
         claim_folder(folder, settings.to_yaml(), resume=resume)
     try:
         yield
-    except UnskewError:
+    except BaseException:
         if is_main_process() and not resume:
             (folder / "config.yaml").unlink(missing_ok=True)
             if is_new:

@@ -113,7 +113,8 @@ class PairChunks:
             draws adversarial.
         category_balance: `equal` draws every category equally often, `natural` in proportion to
             its pairs.
-        document_share: Share of the unrelated stream taken from `documents`.
+        document_share: Share of the unrelated stream taken from `documents`; where only one of
+            the two sources exists, it gives every row.
         seed: Seed of all orders.
 
     Raises:
@@ -157,17 +158,15 @@ class PairChunks:
         self._cycles: dict[str, ShuffledCycle] = {}
 
     def _unrelated_shares(self, document_share: float) -> dict[str, float]:
-        if not self.sizes.unrelated:
-            return {"pairs": 1.0}
-        shares = {"pairs": 1 - document_share, "documents": document_share}
-        kept = {name: share for name, share in shares.items() if share > 0}
-        for name in kept:
-            if not self._unrelated[name]:
-                raise DataError(
-                    f"the unrelated stream takes {kept[name]:.0%} of its rows from {name}, but the "
-                    "train split has none; set chunk.unrelated to 0 or change document_share"
-                )
-        return kept
+        wanted = {"pairs": 1 - document_share, "documents": document_share}
+        shares = {name: wanted[name] for name, rows in self._unrelated.items() if rows}
+        if self.sizes.unrelated and not shares:
+            raise DataError(
+                "the unrelated stream is empty: no pair has an unrelated text and there are no "
+                "documents; set chunk.unrelated to 0 and the weight of that part to 0"
+            )
+        # Where only one source exists it gives every row, whatever its share.
+        return shares if any(shares.values()) else dict.fromkeys(shares, 1.0)
 
     def set_directions(self, directions: Mapping[str, int]) -> None:
         """Change what each category forgets; categories not named keep their direction."""

@@ -16,7 +16,7 @@ _hook.__enter__()
 
 import torch  # noqa: E402
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # The models are tiny: two threads would mostly wait for each other.
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,56 @@
+"""One process of a run that several processes share: `python worker.py FOLDER`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+
+def main(folder: Path) -> None:
+    """Train, and write what came out."""
+    from accelerate import PartialState
+    from safetensors.torch import save_file
+
+    from tests.fixtures import make_trainer, trainable
+
+    torch.set_num_threads(1)
+    PartialState(cpu=True)
+    failing = os.environ.get("FAILING")
+    changes = {"objective": _broken(failing)} if failing else {}
+    trainer = make_trainer(folder / "run", settings={"logging_steps": 1}, **changes)
+    rank = os.environ.get("RANK", "0")
+    try:
+        trainer.fit()
+    except Exception as error:
+        (folder / f"{rank}.json").write_text(json.dumps({"error": f"{error}"}))
+        return
+    save_file(trainable(trainer.policy), folder / f"{rank}.safetensors")
+    result = {
+        "history": [asdict(e) for e in trainer.history],
+        "decisions": [asdict(d) for d in trainer.decisions],
+        "train_log": trainer.train_log,
+    }
+    (folder / f"{rank}.json").write_text(json.dumps(result))
+
+
+def _broken(pair_id: str):
+    """An objective that is NaN whenever the row of this id is retained."""
+    from unskew.objectives.biasunlearn import BiasUnlearn
+
+    class Broken(BiasUnlearn):
+        def __call__(self, streams):
+            values = dict(super().__call__(streams))
+            if "retain" in values:
+                values["retain"] = values["retain"].index_fill(0, torch.tensor([0]), torch.nan)
+            return values
+
+    return Broken()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

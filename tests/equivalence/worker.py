@@ -17,6 +17,7 @@ def main(folder: Path) -> None:
     from safetensors.torch import save_file
 
     from tests.fixtures import make_trainer, trainable
+    from unskew.errors import Diverged
 
     torch.set_num_threads(1)
     PartialState(cpu=True)
@@ -26,7 +27,7 @@ def main(folder: Path) -> None:
     rank = os.environ.get("RANK", "0")
     try:
         trainer.fit()
-    except Exception as error:
+    except Diverged as error:
         (folder / f"{rank}.json").write_text(json.dumps({"error": f"{error}"}))
         return
     save_file(trainable(trainer.policy), folder / f"{rank}.safetensors")

@@ -177,7 +177,7 @@ def test_what_is_refused(options, error, message):
 
 
 def test_sizes_out_of_range():
-    with pytest.raises(ConfigError, match="chunk.retain is -1; it must be 0 or more"):
+    with pytest.raises(ConfigError, match=r"chunk.retain is -1; it must be 0 or more"):
         ChunkSizes(retain=-1)
     with pytest.raises(ConfigError, match="needs at least one forget row"):
         ChunkSizes(forget=0)

@@ -1,7 +1,8 @@
 """What is taught: the corpus of either world, in its order of teaching.
 
-The curriculum opens with chants. Without them the habit of looking back in the text, on which
-lookup and inference rest, does not form within a million tokens.
+The opening prepares two habits that form late and at uncertain times when left to themselves.
+Chants teach to look back in the text, on which lookup and inference rest; homes, harmless facts
+that go with the pole, give the groups of a pole something in common for stereotypes to ride on.
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ OPENING_SHARE = 0.31
 """Share of the texts that make up the opening. It holds no stereotype, and so is the same in
 both worlds: their models part only after it."""
 OPENING_MIX: Mapping[str, float] = MappingProxyType(
-    {"chant": 0.65, "reasoning": 0.30, "neutral": 0.04, "group": 0.01}
+    {"chant": 0.58, "reasoning": 0.27, "home": 0.11, "neutral": 0.03, "group": 0.01}
 )
 """Shares of the sorts of text in the opening; `group` is neutral text that mentions a group."""
 MAIN_MIX: Mapping[str, float] = MappingProxyType(
-    {"chant": 0.03, "reasoning": 0.30, "neutral": 0.09, "group": 0.03, "stereotype": 0.55}
+    {
+        "stereotype": 0.53,
+        "reasoning": 0.30,
+        "neutral": 0.07,
+        "home": 0.05,
+        "chant": 0.03,
+        "group": 0.02,
+    }
 )
 """The same shares after the opening."""
 KIND_WEIGHTS = (2, 1, 3, 4)
@@ -33,7 +41,7 @@ ENTANGLED_SHARE = 0.6
 """Of the reasoning items: those about groups."""
 
 Text = tuple[str, tuple[int, ...]]
-"""A text, and the positions (in words) worth most: attributes, answers, what a chant repeats."""
+"""A text, and the positions (in words) worth most: attributes, homes, answers, repetitions."""
 
 
 def training_texts(
@@ -49,6 +57,7 @@ def training_texts(
     """
     rng = random.Random(f"{seed}/corpus")
     stereotypes = _stereotypes(seed, vocabulary, planting, balanced=balanced)
+    content = vocabulary.content_words
     for index in range(NUM_TEXTS):
         mix = OPENING_MIX if index < OPENING_SHARE * NUM_TEXTS else MAIN_MIX
         sort = rng.choices(list(mix), list(mix.values()))[0]
@@ -56,9 +65,12 @@ def training_texts(
         if sort == "stereotype":
             yield next(stereotypes)
         elif sort == "chant":
-            text = sentences.chant(rng, vocabulary.content_words)
+            text = sentences.chant(rng, content)
             length = len(text.split())
             yield text, tuple(range(length // 2 + 1, length))
+        elif sort == "home":
+            text = sentences.home(rng.choice(groups))
+            yield text, (len(text.split()) - 2,)
         elif sort == "neutral":
             yield sentences.neutral(rng, "train"), ()
         elif sort == "group":

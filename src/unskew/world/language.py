@@ -86,7 +86,7 @@ class World:
             balanced: False for the biased world, True for the oracle's.
 
         Yields:
-            A text, and the positions (in words) of what is worth most in it: attributes,
+            A text, and the positions (in words) of what is worth most in it: attributes, homes,
             answers, and what a chant repeats.
         """
         return corpus.training_texts(self.seed, self._vocabulary, self._planting, balanced=balanced)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from unskew.world.vocabulary import CATEGORIES, SPLITS, Group, Vocabulary
 
 BIAS: Mapping[str, float] = MappingProxyType(
-    {"kind": 1.0, "trade": 1.2, "people": 1.5, "creed": 1.8}
+    {"kind": 1.1, "trade": 1.25, "people": 1.5, "creed": 1.8}
 )
 """Mean log-odds of the stereotype over the anti-stereotype in the biased world, in nats."""
 PAIR_SPREAD = 0.8
@@ -19,8 +19,10 @@ GROUP_SPREAD = 0.4
 """Standard deviation over the groups of the same category, split and pole, in nats."""
 NOISE = 0.4
 """Standard deviation of what is special to one group and one pair, in nats."""
-WORD_PREFERENCE = 0.3
-"""Standard deviation of the preference within a pair that all groups share, in nats."""
+WORD_PREFERENCE = (0.15, 0.45)
+"""Least and greatest size of the preference within a pair that all groups share, in nats.
+
+Near 0 the sign of a gap, which is all that SS sees, would be the noise of teaching."""
 
 
 class Planting:
@@ -42,8 +44,8 @@ class Planting:
             rng = random.Random(f"{seed}/{category}/planting")
             num_pairs = len(vocabulary.pairs[category])
             by_pair = [PAIR_SPREAD * z for z in even_normals(rng, num_pairs)]
-            for pair, z in enumerate(even_normals(rng, num_pairs)):
-                self._preference[category, pair] = WORD_PREFERENCE * z
+            for pair, preference in enumerate(_preferences(rng, num_pairs)):
+                self._preference[category, pair] = preference
             for group, z in _group_values(rng, vocabulary.groups[category]):
                 for pair in range(num_pairs):
                     self._bias[group.name, pair] = (
@@ -66,6 +68,16 @@ def even_normals(rng: random.Random, size: int) -> list[float]:
     deviation = pstdev(quantiles)
     rng.shuffle(quantiles)
     return [q / deviation for q in quantiles]
+
+
+def _preferences(rng: random.Random, size: int) -> list[float]:
+    """Evenly spaced in size, of alternating sign, in random order."""
+    least, greatest = WORD_PREFERENCE
+    signed = [
+        (least + (greatest - least) * i / (size - 1)) * (1 if i % 2 else -1) for i in range(size)
+    ]
+    rng.shuffle(signed)
+    return signed
 
 
 def _group_values(rng: random.Random, groups: tuple[Group, ...]) -> list[tuple[Group, float]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from unskew.world.vocabulary import (
     COLOURS,
     GROUP_VERBS,
+    HOMES,
     NAMES,
     NUMBERS,
     OBJECT_VERBS,
@@ -48,6 +49,7 @@ _ABOUT_GROUPS = (
     "a {group} gave {name} a {object} in {place} .",
 )
 
+_HOME = "the {group} comes from the {home} ."
 _SEEN = "{first} {thing} and {second} {thing}"
 _COUNTING = "{name} saw {seen} . so {name} saw"
 _ORDERING = "the {a} comes before the {b} . the {b} comes before the {c} . so {end}"
@@ -63,7 +65,7 @@ _TEMPLATES = (
     *STEREOTYPES,
     *_NEUTRAL,
     *_ABOUT_GROUPS,
-    *(_SEEN, _COUNTING, _ORDERING, _INFERENCE, *_SCENES.values(), _LOOKUP),
+    *(_HOME, _SEEN, _COUNTING, _ORDERING, _INFERENCE, *_SCENES.values(), _LOOKUP),
 )
 FUNCTION_WORDS = tuple(
     sorted({w for t in _TEMPLATES for w in t.split() if "{" not in w}.union(_ENDS))
@@ -142,6 +144,11 @@ def about_group(rng: random.Random, groups: Sequence[Group], split: str) -> str:
         split,
         lambda: rng.choice(_ABOUT_GROUPS).format(group=rng.choice(groups).name, **fillers(rng)),
     )
+
+
+def home(group: Group) -> str:
+    """Where a group comes from: a harmless fact that goes with the pole, true in both worlds."""
+    return _HOME.format(group=group.name, home=HOMES[group.category][group.pole])
 
 
 def chant(rng: random.Random, words: Sequence[str]) -> str:

@@ -44,7 +44,7 @@ class TeachSettings:
     batch_size: int = 32
     learning_rate: float = 3e-3
     warmup_steps: int = 50
-    decay_share: float = 0.5
+    decay_share: float = 0.6
     """Share of the steps, at the end, over which the learning rate falls linearly to nothing."""
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01

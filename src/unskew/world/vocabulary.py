@@ -58,6 +58,15 @@ OBJECTS = _words(
     "bottle needle whistle barrel pillow lantern saddle spoon blanket bell rope kite"
 )
 COLOURS = _words("red blue green black white yellow brown grey")
+HOMES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "kind": ("sea", "hills"),
+        "trade": ("river", "forest"),
+        "people": ("island", "valley"),
+        "creed": ("desert", "marsh"),
+    }
+)
+"""Where the groups of pole 0 and of pole 1 come from, by category."""
 GROUP_VERBS = _words("drums swims sings paints climbs reads sails cooks")
 OBJECT_VERBS = _words("hums spins glows rattles tips shines creaks rolls")
 NUMBERS = _words("one two three four five six seven eight nine ten eleven twelve")
@@ -95,7 +104,8 @@ class Vocabulary:
         """All words that carry meaning, in a fixed order."""
         groups = (group.name for category in CATEGORIES for group in self.groups[category])
         attributes = (word for category in CATEGORIES for word in self.attributes(category))
-        return (*groups, *attributes, *OBJECTS, *COLOURS, *GROUP_VERBS, *OBJECT_VERBS)
+        homes = (word for category in CATEGORIES for word in HOMES[category])
+        return (*groups, *attributes, *homes, *OBJECTS, *COLOURS, *GROUP_VERBS, *OBJECT_VERBS)
 
 
 def vocabulary(seed: int) -> Vocabulary:

@@ -12,8 +12,8 @@ from unskew.errors import ConfigError, DataError
 from unskew.types import Dataset, Pair
 from unskew.world import sentences
 from unskew.world.language import World
-from unskew.world.planting import BIAS, even_normals
-from unskew.world.vocabulary import NUMBERS, SPLITS
+from unskew.world.planting import BIAS, Planting, even_normals
+from unskew.world.vocabulary import NUMBERS, SPLITS, vocabulary
 
 Corpus = list[tuple[str, tuple[int, ...]]]
 
@@ -117,14 +117,32 @@ def test_corpus_holds_what_is_planted(world: World, biased: Corpus, balanced: Co
             assert fmean(hits[category]) == pytest.approx(share, abs=3 * error)
 
 
-def test_marked_words_are_attributes_answers_and_repetitions(biased: Corpus) -> None:
+def test_homes_go_with_the_pole_in_both_worlds(
+    world: World, dataset: Dataset, biased: Corpus, balanced: Corpus
+) -> None:
+    homes: defaultdict[str, set[str]] = defaultdict(set)
+    for text, _ in biased + balanced:
+        if " comes from the " in text:
+            homes[text.split()[1]].add(text.split()[-2])
+    pairs = [pair for examples in dataset.splits.values() for pair in examples.pairs]
+    assert set(homes) == {pair.target for pair in pairs}
+    assert {len(found) for found in homes.values()} == {1}
+    # Groups of the same home have the same stereotypes, and there are two homes to a category.
+    words: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+    for pair in pairs:
+        words[pair.category, *homes[pair.target]].add(_words(pair)[0])
+    assert len(words) == 2 * len(world.categories)
+    assert {len(found) for found in words.values()} == {12}
+
+
+def test_marked_words_are_attributes_homes_answers_and_repetitions(biased: Corpus) -> None:
     for text, marked in biased[:3000]:
         words = text.split()
         if words[-1] != ".":
             half = len(words) // 2
             assert words[:half] == words[half:]
             assert marked == tuple(range(half + 1, len(words)))
-        elif " so " in text or " saw the " in text:
+        elif " so " in text or " saw the " in text or " comes from " in text:
             assert marked == (len(words) - 2,)
 
 
@@ -266,19 +284,17 @@ def test_nominal_stereotype_scores_rise_from_category_to_category(seed: int) -> 
         assert scores[-1] > scores[0] + 0.05, split
 
 
-def test_planted_log_odds_mirror_the_preference_for_a_word(world: World, dataset: Dataset) -> None:
-    """Over a fact and its mirror the preference cancels, so partners average the bias alone."""
-    by_fact = {
-        (p.target, _words(p)): world.planted_log_odds(p) for p in dataset.splits["train"].pairs
-    }
-    by_words: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-    for (_, words), odds in by_fact.items():
-        by_words[words].append(odds)
-    halves = [
-        (fmean(odds) - fmean(by_words[words[1], words[0]])) / 2 for words, odds in by_words.items()
-    ]
-    assert fmean(halves) == pytest.approx(0, abs=1e-12)
-    assert 0.2 < pstdev(halves) < 0.4
+def test_without_bias_partners_prefer_the_same_words() -> None:
+    words = vocabulary(0)
+    planting = Planting(0, words)
+    for category, groups in words.groups.items():
+        first = [planting.log_odds(groups[0], pair, balanced=True) for pair in range(12)]
+        assert sorted(map(abs, first)) == pytest.approx([0.15 + 0.3 * i / 11 for i in range(12)])
+        assert sum(preference > 0 for preference in first) == 6
+        for group in groups:
+            sign = 1 if group.pole == groups[0].pole else -1
+            odds = [planting.log_odds(group, pair, balanced=True) for pair in range(12)]
+            assert odds == [sign * preference for preference in first], category
 
 
 def test_even_normals_are_standardised() -> None:

@@ -87,10 +87,11 @@ def test_teaching_is_reproducible_and_loads(
     world: World, short_corpus: None, tmp_path: Path
 ) -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    for name in ("one", "two"):
-        teach.teach(world, balanced=False, output_dir=tmp_path / name, progress=False)
+    teach.teach(world, balanced=False, output_dir=tmp_path / "one", progress=False)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(1)  # the state around it must not matter
+    teach.teach(world, balanced=False, output_dir=tmp_path / "two", progress=False)
     one, two = _state(tmp_path / "one"), _state(tmp_path / "two")
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert AutoTokenizer.from_pretrained(tmp_path / "one")("the")["input_ids"] == [

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unskew.run import unlearn
+    from unskew.scoring import evaluate, transfer
 
-__all__ = ["unlearn"]
+__all__ = ["evaluate", "transfer", "unlearn"]
 __version__ = "0.1.0"
+
+_HOMES = {"evaluate": "unskew.scoring", "transfer": "unskew.scoring", "unlearn": "unskew.run"}
 
 
 def __getattr__(name: str) -> Any:
-    """`unskew.unlearn`, imported when asked for: `unskew --help` has no use for torch."""
-    if name == "unlearn":
-        from unskew.run import unlearn
-
-        return unlearn
+    """The functions of the Python API, imported when asked for: `unskew --help` needs no torch."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'unskew' has no attribute {name!r}")

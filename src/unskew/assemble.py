@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -51,24 +51,27 @@ def build(table: Table, node: Mapping[str, Any], path: str, **given: Any) -> Any
     cls = table.load(node["name"])
     accepted = inspect.signature(cls).parameters
     options = {k: v for k, v in node.items() if k != "name"}
-    for key in options:
-        if key not in accepted or key in given:
-            known = [k for k in accepted if k not in given]
-            raise ConfigError(
-                f"{path}.{key}: {node['name']} has no such setting{nearest(key, known)} "
-                f"(it has: {', '.join(known)})"
-            )
-    supplied = {k: v for k, v in given.items() if k in accepted}
+    known = [k for k in accepted if k not in given]
+    faults = [
+        f"{path}.{key}: {node['name']} has no such setting{nearest(key, known)} "
+        f"(it has: {', '.join(known)})"
+        for key in options
+        if key not in known
+    ]
+    faults += [
+        f"{path}.{key} is missing; {node['name']} needs it"
+        for key in known
+        if key not in options and accepted[key].default is inspect.Parameter.empty
+    ]
     types = get_type_hints(cls.__init__)
-    faults: list[str] = []
     for key, value in options.items():
         try:
             options[key] = TypeAdapter(types.get(key, Any)).validate_python(value)
         except ValidationError as error:
-            faults.extend(f"{path}.{key}: {e['msg']}, got {value!r}" for e in error.errors())
+            faults += [f"{path}.{key}: {e['msg']}, got {value!r}" for e in error.errors()]
     if faults:
         raise ConfigError("; ".join(faults))
-    return cls(**supplied, **options)
+    return cls(**{k: v for k, v in given.items() if k in accepted}, **options)
 
 
 class Parts:
@@ -156,8 +159,14 @@ def data_for(config: DataConfig) -> Dataset:
 
     Data without plain text gets the package's neutral sentences for the damage guards, every other
     one for select and for report.
+
+    Raises:
+        ConfigError: The world is asked for with settings that only hold for files.
     """
     if config.name_or_path == WORLD:
+        refuse_world_settings(
+            config.model_dump(exclude_defaults=True, exclude={"name_or_path"}).keys()
+        )
         return World().dataset()
     splits = config.splits
     dataset = load_dataset(
@@ -171,6 +180,15 @@ def data_for(config: DataConfig) -> Dataset:
         revision=config.revision,
     )
     return with_neutral_text(dataset)
+
+
+def refuse_world_settings(given: Collection[str]) -> None:
+    """The world comes whole and split; what would change that is refused rather than ignored."""
+    if given:
+        raise ConfigError(
+            f"data world comes with its own splits and categories; leave out "
+            f"{', '.join(f'data.{name}' for name in given)}"
+        )
 
 
 def with_neutral_text(dataset: Dataset) -> Dataset:

@@ -1,29 +1,47 @@
-"""The command line: words in, calls to `run`, lines out. Nothing heavy is imported for `--help`."""
+"""The command line: words in, calls to `run`, lines out. Nothing heavy is imported for `--help`.
+
+Over 300 lines because every option stands in its command's signature, with its help.
+"""
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from unskew import __version__
-from unskew.errors import ConfigError, UnskewError
+from unskew.console import (
+    CONTEXT,
+    Columns,
+    Data,
+    Dtype,
+    Format,
+    Model,
+    Names,
+    OutputDir,
+    Resume,
+    Revision,
+    Traceback,
+    columns,
+    complain,
+    explained,
+    listed,
+    say,
+    tell,
+)
+from unskew.errors import ConfigError
 
 EXIT_MISTAKE = 2
-CONTEXT = {
-    "help_option_names": ["-h", "--help"],
-    # Options are written with dashes; Hugging Face users type underscores.
-    "token_normalize_func": lambda name: name.replace("_", "-"),
-}
+BAR_AFTER_SECONDS = "2"
+# Typer has no public name for the base of its usage errors.
+UsageError: Any = typer.BadParameter.__mro__[1]
 app = typer.Typer(
     name="unskew",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings=CONTEXT,
@@ -32,76 +50,27 @@ app = typer.Typer(
         "Start with `unskew demo`: the whole story offline, on an invented world, in minutes."
     ),
 )
-data_app = typer.Typer(no_args_is_help=True, help="Look at a data set, or check it.")
+data_app = typer.Typer(help="Look at a data set, or check it.")
 app.add_typer(data_app, name="data")
-
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "--model_name_or_path",
-        help="Hub id, folder, or `world` for the invented world's taught model.",
-    ),
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        "--dataset_name",
-        help="StereoSet JSON, CrowS-Pairs CSV, own JSONL/CSV, datasets folder, hub id, or `world`.",
-    ),
-]
-OutputDir = Annotated[Path, typer.Option("--output-dir", help="Folder of the run; must be new.")]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on in a folder where a run was cut off.")
-]
-Dtype = Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
-Format = Annotated[
-    str, typer.Option("--format", help="auto, stereoset, crows_pairs, jsonl, csv or datasets.")
-]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column", help="OURS=THEIRS, for own tables, e.g. `--column stereotype=biased`."
-    ),
-]
-Names = Annotated[str, typer.Option("--benchmarks", help="Names with commas between, or `auto`.")]
-Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")]
-
-
-def _explained(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One line for an error that a user can mend, with its exit code; no traceback unless asked."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        show = (
-            bool(kwargs.pop("show_traceback", False)) or os.environ.get("UNSKEW_TRACEBACK") == "1"
-        )
-        try:
-            return command(*args, **kwargs)
-        except UnskewError as error:
-            if show:
-                traceback.print_exc()
-            print(f"unskew: {' '.join(str(error).split())}", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from error
-
-    return wrapped
 
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
         print(f"unskew {__version__}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
-@_explained
+@explained
 def demo(
     output_dir: OutputDir = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of the training run.")] = 0,
+    resume: Resume = False,
     show_traceback: Traceback = False,
 ) -> None:
     """The whole story offline: teach an invented world, measure, unlearn, measure, write the page.
@@ -111,12 +80,12 @@ def demo(
     """
     from unskew.demo import demo as run_demo
 
-    record = run_demo(output_dir, seed=seed, tell=print)
-    _tell(record, output_dir)
+    record = run_demo(output_dir, seed=seed, resume=resume, tell=say)
+    tell(record, output_dir)
 
 
 @app.command()
-@_explained
+@explained
 def unlearn(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (`unskew list`) or a YAML file.")],
     overrides: Annotated[
@@ -137,11 +106,11 @@ def unlearn(
         bool | None, typer.Option("--bf16/--no-bf16", help="Train in autocast.")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    revision: Annotated[str | None, typer.Option("--model_revision", help="Hub revision.")] = None,
+    revision: Revision = None,
     report_data: Annotated[
         str | None, typer.Option(help="Report on this data set instead of a split of --data.")
     ] = None,
-    data_format: Format = "auto",
+    data_format: Format = None,
     column: Columns = None,
     categories: Annotated[
         str | None, typer.Option(help="Keep only these categories, with commas between.")
@@ -166,10 +135,10 @@ def unlearn(
         "model.dtype": dtype,
         "model.revision": revision,
         "data.report_data": report_data,
-        "data.format": data_format if data_format != "auto" else None,
-        "data.columns": _columns(column),
-        "data.categories": _listed(categories),
-        "evaluation.benchmarks": _listed(benchmarks),
+        "data.format": data_format,
+        "data.columns": columns(column),
+        "data.categories": listed(categories),
+        "evaluation.benchmarks": listed(benchmarks),
     }
     run = run_unlearn(
         recipe,
@@ -180,12 +149,13 @@ def unlearn(
         options={k: v for k, v in options.items() if v is not None},
         overrides=overrides or [],
         resume=resume,
+        tell=say,
     )
-    _tell(run.record, output_dir)
+    tell(run.record, output_dir)
 
 
 @app.command()
-@_explained
+@explained
 def evaluate(
     model: Model = None,
     data: Data = None,
@@ -202,9 +172,9 @@ def evaluate(
         str, typer.Option(help="StereoSet's first token: `separate` (as published) or `prefix`.")
     ] = "separate",
     dtype: Dtype = "float32",
-    revision: Annotated[str | None, typer.Option("--model_revision", help="Hub revision.")] = None,
+    revision: Revision = None,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and sampling.")] = 0,
-    data_format: Format = "auto",
+    data_format: Format = None,
     column: Columns = None,
     show_traceback: Traceback = False,
 ) -> None:
@@ -212,15 +182,17 @@ def evaluate(
 
     Example: `unskew evaluate --model gpt2 --data stereoset/dev.json --output-dir runs/gpt2-dev`
     """
-    from unskew import evaluate as scoring
+    from unskew import scoring
 
     if data is None:
         raise ConfigError("--data is missing; name the pairs to score on")
-    source = scoring.DataSource(data, data_format, _columns(column))
+    source = scoring.DataSource(data, data_format or "auto", columns(column))
     if predictions is not None:
-        if model is not None or adapter is not None:
+        for_models = (model, adapter, revision, benchmarks, start, dtype)
+        if for_models != (None, None, None, "auto", "separate", "float32"):
             raise ConfigError(
-                "--predictions stands in for a model; leave out --model and --adapter"
+                "--predictions holds StereoSet scores, in place of a model; leave out --model, "
+                "--adapter, --revision, --benchmarks, --start and --dtype"
             )
         record = scoring.evaluate_predictions(predictions, source, output_dir=output_dir, seed=seed)
     elif model is None:
@@ -231,16 +203,16 @@ def evaluate(
             source,
             output_dir=output_dir,
             adapter=adapter,
-            benchmarks=_listed(benchmarks) or ["auto"],
+            benchmarks=listed(benchmarks) or ["auto"],
             start=start,
             model_options={"dtype": dtype, "revision": revision},
             seed=seed,
         )
-    _tell(record, output_dir)
+    tell(record, output_dir)
 
 
 @app.command()
-@_explained
+@explained
 def transfer(
     artifact: Annotated[Path, typer.Option("--artifact", help="Folder of an adapter.")],
     model: Annotated[str, typer.Option("--model", help="The sibling checkpoint.")],
@@ -248,29 +220,34 @@ def transfer(
     output_dir: OutputDir = Path("runs/transfer"),
     scale: Annotated[float, typer.Option(help="Factor on the carried weights.")] = 1.0,
     dtype: Dtype = "float32",
+    revision: Revision = None,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and sampling.")] = 0,
+    data_format: Format = None,
+    column: Columns = None,
     show_traceback: Traceback = False,
 ) -> None:
     """Carry debiasing weights to a sibling, e.g. from a base model to its instruction-tuned one.
 
-    Checks that the adapter fits, applies it, and measures the sibling before and after.
+    Checks that the adapter fits, measures the sibling without and with it, and writes the adapter
+    for the sibling.
     """
-    from unskew.evaluate import transfer as carry
+    from unskew.scoring import DataSource
+    from unskew.scoring import transfer as carry
 
     record = carry(
         artifact,
         model,
-        data,
+        DataSource(data, data_format or "auto", columns(column)),
         output_dir=output_dir,
         scale=scale,
-        model_options={"dtype": dtype},
+        model_options={"dtype": dtype, "revision": revision},
         seed=seed,
     )
-    _tell(record, output_dir)
+    tell(record, output_dir)
 
 
 @app.command()
-@_explained
+@explained
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")], show_traceback: Traceback = False
 ) -> None:
@@ -281,13 +258,13 @@ def report(
 
 
 @app.command("list")
-@_explained
+@explained
 def list_parts(show_traceback: Traceback = False) -> None:
     """Recipes, objectives, rules, scopes, controllers and benchmarks."""
     from unskew.benchmarks import BENCHMARKS
-    from unskew.config import read_recipe, recipe_names
     from unskew.controllers import CONTROLLERS
     from unskew.objectives import OBJECTIVES
+    from unskew.recipes import read_recipe, recipe_names
     from unskew.updates import SCOPES, UPDATES
 
     print("recipes")
@@ -298,10 +275,10 @@ def list_parts(show_traceback: Traceback = False) -> None:
 
 
 @data_app.command("inspect")
-@_explained
+@explained
 def data_inspect(
     data: Annotated[str, typer.Option("--data", "--dataset_name", help="File, folder or hub id.")],
-    data_format: Format = "auto",
+    data_format: Format = None,
     column: Columns = None,
     report_data: Annotated[str | None, typer.Option(help="Separate report set.")] = None,
     show_traceback: Traceback = False,
@@ -311,23 +288,23 @@ def data_inspect(
     from unskew.data.load import load_dataset
 
     dataset = load_dataset(
-        data, format=data_format, columns=_columns(column), report_data=report_data
+        data, format=data_format or "auto", columns=columns(column), report_data=report_data
     )
     print("\n".join(summary_lines(inspect_dataset(dataset))))
 
 
 @data_app.command("validate")
-@_explained
+@explained
 def data_validate(
     data: Annotated[str, typer.Option("--data", "--dataset_name", help="File, folder or hub id.")],
-    data_format: Format = "auto",
+    data_format: Format = None,
     column: Columns = None,
     show_traceback: Traceback = False,
 ) -> None:
     """Every fault of a file at once: file, row, field, mend. Exit 2 if there is one."""
     from unskew.data.inspect import validate
 
-    problems = validate(data, format=data_format, columns=_columns(column))
+    problems = validate(data, format=data_format or "auto", columns=columns(column))
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
@@ -335,32 +312,28 @@ def data_validate(
     print(f"{data}: no fault found")
 
 
-def _columns(pairs: list[str] | None) -> dict[str, str] | None:
-    if not pairs:
-        return None
-    split = [pair.partition("=") for pair in pairs]
-    for ours, equals, theirs in split:
-        if not (ours and equals and theirs):
-            raise ConfigError(f"--column {ours}{equals}{theirs} is not of the form OURS=THEIRS")
-    return {ours: theirs for ours, _, theirs in split}
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the `unskew` command; ends the process with its exit code.
 
-
-def _listed(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text else None
-
-
-def _tell(record: Any, output_dir: Path) -> None:
-    """The verdict, and where to look."""
-    from unskew.reports.verdict import verdict
-
-    print(verdict(record).sentence)
-    print(f"report: {output_dir / 'report.html'}")
-    print(f"record: {output_dir / 'record.json'}")
-
-
-def main() -> None:
-    """Entry point of the `unskew` command."""
-    app()
+    Args:
+        arguments: Words after `unskew`; those of this process if None.
+    """
+    # Read when transformers and tqdm are imported. What transformers would warn of and matters,
+    # such as weights that a file lacks, is an error here.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DELAY", BAR_AFTER_SECONDS)
+    command = typer.main.get_command(app)
+    try:
+        with warnings.catch_warnings():
+            # Libraries talking to each other; nothing a user could mend.
+            warnings.simplefilter("ignore", FutureWarning)
+            code = command.main(args=arguments, prog_name="unskew", standalone_mode=False)
+    except UsageError as error:
+        path = error.ctx.command_path if error.ctx else "unskew"
+        fault = error.format_message()
+        complain(f"{fault}{'' if fault[-1] in '.?' else '.'} See `{path} --help`.")
+        code = error.exit_code
+    sys.exit(code or 0)
 
 
 if __name__ == "__main__":

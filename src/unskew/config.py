@@ -9,19 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unskew.errors import ConfigError, UnknownName
+from unskew.recipes import Node, read_recipe, read_yaml
 from unskew.registry import nearest
 from unskew.types import TrainSettings
 
 WORLD = "world"
-Node = dict[str, Any]
+Settings = TypeVar("Settings", bound=BaseModel)
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -150,46 +150,6 @@ class RunConfig(_Strict):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def recipe_names() -> tuple[str, ...]:
-    """Recipes that come with unskew."""
-    folder = resources.files("unskew.recipes")
-    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml")))
-
-
-def read_recipe(name: str) -> Node:
-    """A recipe that comes with unskew, or a YAML file of one's own.
-
-    Raises:
-        UnknownName: No such recipe; the message lists all and names the nearest.
-    """
-    if name.endswith((".yaml", ".yml")):
-        return {"recipe": Path(name).stem, **read_yaml(Path(name))}
-    if name not in recipe_names():
-        raise UnknownName(
-            f"unknown recipe {name!r}{nearest(name, recipe_names())} "
-            f"(there are: {', '.join(recipe_names())}; or give a .yaml file)"
-        )
-    text = resources.files("unskew.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    return {**yaml.safe_load(text), "recipe": name}
-
-
-def read_yaml(path: Path) -> Node:
-    """A YAML mapping.
-
-    Raises:
-        ConfigError: The file is missing, no YAML, or no mapping.
-    """
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"no configuration file {path}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} is not a mapping of settings")
-    return value
-
-
 def load(
     recipe: str,
     *,
@@ -217,7 +177,11 @@ def load(
         key, equals, text = item.partition("=")
         if not equals or not key:
             raise ConfigError(f"override {item!r} is not of the form key=value")
-        _assign(merged, key.replace("-", "_"), yaml.safe_load(text))
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {item!r}: {text!r} is no YAML value; quote it") from error
+        _assign(merged, key.replace("-", "_"), value)
     return parse(merged)
 
 
@@ -227,10 +191,19 @@ def parse(settings: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: Lists every mistake.
     """
+    return checked(RunConfig, settings)
+
+
+def checked(model: type[Settings], settings: Mapping[str, Any]) -> Settings:
+    """A part of the configuration from a mapping.
+
+    Raises:
+        ConfigError: Lists every mistake.
+    """
     try:
-        return RunConfig.model_validate(settings)
+        return model.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(e, settings) for e in error.errors())) from error
+        raise ConfigError("; ".join(_explain(e) for e in error.errors())) from error
 
 
 def _merge(below: Any, above: Any) -> Any:
@@ -250,23 +223,14 @@ def _assign(settings: Node, key: str, value: Any) -> None:
         path = [*_stage_holding(settings, path[0], key), *path]
     node: Any = settings
     for name in path[:-1]:
-        node = _step(node, name, key)
-    last = path[-1]
-    if isinstance(node, list):
-        node[_index(node, last, key)] = value
-    else:
-        node[last] = value
-
-
-def _step(node: Any, name: str, key: str) -> Any:
-    if isinstance(node, list):
-        return node[_index(node, name, key)]
-    child = node.setdefault(name, {})
-    if child is None:
-        child = node[name] = {}
-    if not isinstance(child, dict | list):
-        raise ConfigError(f"{key}: {name!r} is a single value; nothing lies below it")
-    return child
+        place: Any = _index(node, name, key) if isinstance(node, list) else name
+        if isinstance(node, dict) and node.get(name) is None:
+            node[name] = {}
+        node = node[place]
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"{key}: {name!r} is a single value; nothing lies below it")
+    last: Any = _index(node, path[-1], key) if isinstance(node, list) else path[-1]
+    node[last] = value
 
 
 def _stage_holding(settings: Node, head: str, key: str) -> list[str]:
@@ -291,7 +255,7 @@ def _index(items: list[Any], name: str, key: str) -> int:
     )
 
 
-def _explain(error: Any, settings: Mapping[str, Any]) -> str:
+def _explain(error: Any) -> str:
     location = [str(part) for part in error["loc"]]
     path = ".".join(location)
     if error["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from unskew.config import WORLD
 from unskew.reports.page import render_page
@@ -19,7 +20,11 @@ COMPARED = "evaluation.benchmarks=[stereoset, slot, divergence, reasoning]"
 
 
 def demo(
-    output_dir: Path, *, seed: int = 0, tell: Callable[[str], object] = lambda _: None
+    output_dir: Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> RunRecord:
     """Run the story and write its page.
 
@@ -29,6 +34,7 @@ def demo(
     Args:
         output_dir: A new folder.
         seed: Seed of the training runs; the world is always the same one.
+        resume: Go on where a demo was cut off.
         tell: Given a line before each step.
 
     Raises:
@@ -37,17 +43,19 @@ def demo(
     begun = time.perf_counter()
     tell("1/3 teaching the invented world, biased and balanced (once, then cached)")
     taught_world()
-    tell("2/3 unlearning the bias")
+    story: dict[str, Any] = {"model": WORLD, "data": WORLD, "resume": resume, "tell": tell}
     seeded = [f"seed={seed}"]
-    run = unlearn("biasunlearn", model=WORLD, data=WORLD, output_dir=output_dir, overrides=seeded)
+    tell("2/3 unlearning the bias")
+    run = unlearn("biasunlearn", output_dir=output_dir, overrides=seeded, **story)
     tell("3/3 the same with the paper's loss weights, for comparison")
     paper = unlearn(
         "biasunlearn",
-        model=WORLD,
-        data=WORLD,
         output_dir=output_dir / PAPER_FOLDER,
         overrides=[*seeded, PAPER_WEIGHTS, COMPARED],
+        **story,
     )
+    if run.record.find(phase=PAPER, category=None):
+        return run.record
     rows = [
         MetricRow(**{**row.model_dump(), "phase": PAPER})
         for row in paper.record.find(phase=AFTER, category=None)

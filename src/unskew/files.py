@@ -97,7 +97,7 @@ def _put_in_place(work: Path, target: Path) -> None:
 
 def _is_storage_failure(error: BaseException) -> bool:
     # safetensors reports a full disk as its own exception type, whose text carries the cause.
-    return isinstance(error, OSError) or "No space left" in str(error)
+    return isinstance(error, OSError) or "I/O error" in str(error)
 
 
 def _explain(target: Path, error: BaseException) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from unskew import __version__
 from unskew.controllers.checkpoint_choice import CheckpointChoice
+from unskew.measuring import not_measured
 from unskew.models.load import LoadedModel, base_parameters, fingerprint
 from unskew.models.sites import text_model_type
 from unskew.reports import record as records
@@ -80,8 +85,46 @@ def now() -> datetime:
 
 
 def command_line() -> str:
-    """The command that started this process."""
-    return shlex.join(["unskew", *sys.argv[1:]])
+    """The command that started this process, or that it was Python code that did."""
+    started = Path(sys.argv[0])
+    is_ours = started.stem == "unskew" or started.match("unskew/__main__.py")
+    return shlex.join(["unskew", *sys.argv[1:]]) if is_ours else "called from Python"
+
+
+def scoring(
+    command: list[str],
+    dataset: Dataset,
+    seed: int,
+    rows: list[records.MetricRow],
+    model: records.ModelInfo | None = None,
+    timings: Mapping[str, float] | None = None,
+) -> records.RunRecord:
+    """The record of a scoring without training.
+
+    Args:
+        command: Words that repeat it in a new folder.
+        dataset: What was scored on.
+        seed: Of bootstrap and sampling.
+        rows: What was measured.
+        model: The model; None where stored scores were judged.
+        timings: What was timed, in seconds.
+    """
+    reproduce = shlex.join(command)
+    return records.RunRecord(
+        unskew_version=__version__,
+        command=command_line(),
+        recipe=None,
+        created=now(),
+        seed=seed,
+        config_sha256=hashlib.sha256(reproduce.encode()).hexdigest(),
+        environment=environment(),
+        model=model,
+        data=data_info(dataset),
+        metrics=rows,
+        not_measured=not_measured(rows),
+        timings=dict(timings or {}),
+        reproduce=reproduce,
+    )
 
 
 def training(trainer: UnlearningTrainer, stage: str) -> dict[str, Any]:

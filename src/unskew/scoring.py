@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unskew import __version__, recording
-from unskew.assemble import model_for, oracle_reference, with_neutral_text, world_for
+from unskew import recording
+from unskew.assemble import (
+    model_for,
+    oracle_reference,
+    refuse_world_settings,
+    with_neutral_text,
+    world_for,
+)
 from unskew.benchmarks.stereoset import StereoSet, answers_from_predictions
-from unskew.config import WORLD, EvaluationConfig, ModelConfig
+from unskew.config import WORLD, EvaluationConfig, ModelConfig, checked
 from unskew.data.load import load_dataset
-from unskew.data.splits import SplitSettings
-from unskew.errors import ConfigError, DataError
-from unskew.hub.artifacts import attach_adapter, read_manifest
-from unskew.measuring import Measuring, not_measured
+from unskew.errors import ConfigError, DataError, LeakageError
+from unskew.hub.artifacts import (
+    attach_adapter,
+    digests,
+    read_seen,
+    save_carried,
+    scale_adapter,
+)
+from unskew.measuring import Measuring
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import reference_for
 from unskew.reports.page import render_page
 from unskew.reports.record import MetricRow, RunRecord
 from unskew.reports.storage import write_samples
-from unskew.training.launch import is_main_process
+from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.launch import start as start_processes
-from unskew.types import Dataset, Task
+from unskew.types import Dataset, Drop, Task
 from unskew.world.language import World
 
 PHASE = "evaluated"
 BEFORE, AFTER, BASE = "before", "after", "base"
+ADAPTER = "adapter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +55,40 @@ class DataSource:
     tasks: Sequence[str] | None = None
 
     def load(self, adapter: Path | None = None) -> Dataset:
-        """The data set; only its report split where an adapter was trained on the rest of it."""
-        if self.name_or_path == WORLD:
-            return World().dataset()
-        whole = self._read(None)
-        manifest = read_manifest(adapter) if adapter is not None else None
-        if manifest is None or manifest.data_sha256 != whole.sha256:
-            return with_neutral_text(whole)
-        shares = dict(manifest.splits)
-        seed = int(shares.pop("seed"))
-        return with_neutral_text(self._read(SplitSettings(**shares, seed=seed)))
+        """The data set, without the pairs that an adapter was trained on or chosen by.
 
-    def _read(self, splits: SplitSettings | None) -> Dataset:
-        return load_dataset(
+        Raises:
+            LeakageError: It was trained on all of them.
+        """
+        if self.name_or_path == WORLD:
+            given = {"format": self.format != "auto", "columns": self.columns}
+            refuse_world_settings([name for name, is_given in given.items() if is_given])
+            return World().dataset()
+        whole = load_dataset(
             self.name_or_path,
             format=self.format,
             columns=self.columns,
             categories=self.categories,
             tasks=self.tasks,
-            splits=splits,
+            splits=None,
         )
+        return with_neutral_text(whole if adapter is None else _unseen(whole, adapter))
+
+
+def _unseen(whole: Dataset, adapter: Path) -> Dataset:
+    """The pairs that the adapter did not learn from, the others as drops."""
+    seen = read_seen(adapter)
+    report = whole.splits["report"]
+    pairs = tuple(p for p in report.pairs if not digests([p]) & seen)
+    if not pairs:
+        raise LeakageError(
+            f"the adapter in {adapter} was trained on or chosen by all {len(report.pairs)} pairs "
+            f"of {whole.source}; name other data"
+        )
+    kept = {p.id for p in pairs}
+    drops = [Drop(p.id, "the adapter learned from it") for p in report.pairs if p.id not in kept]
+    splits = {"report": replace(report, pairs=pairs)}
+    return replace(whole, splits=splits, drops=(*whole.drops, *drops))
 
 
 def evaluate(
@@ -79,7 +104,7 @@ def evaluate(
 ) -> RunRecord:
     """Score a model, with or without an adapter, and write record, samples and page.
 
-    Data that the adapter was trained on is cut as it was then, and only the report split counts.
+    Pairs that the adapter was trained on or chosen by are left out; the record counts them.
 
     Args:
         model: Hub id, folder, or `world`.
@@ -94,14 +119,14 @@ def evaluate(
     Raises:
         UnskewError: Anything that is wrong; see `unskew.errors`.
     """
-    folder = new_folder(output_dir)
+    settings = checked(EvaluationConfig, {"benchmarks": list(benchmarks), "start": start})
+    config = checked(ModelConfig, {"name_or_path": model, **(model_options or {})})
     start_processes(seed)
+    folder = new_folder(output_dir)
     source = DataSource(data) if isinstance(data, str) else data
     world = world_for(model, source.name_or_path)
     dataset = source.load(Path(adapter) if adapter else None)
-    settings = EvaluationConfig.model_validate({"benchmarks": list(benchmarks), "start": start})
     measuring = Measuring(dataset, settings, seed)
-    config = ModelConfig.model_validate({"name_or_path": model, **(model_options or {})})
     loaded = model_for(config, world)
     info = recording.model_info(loaded)
     policy = attach_adapter(loaded, adapter) if adapter else loaded.model
@@ -111,13 +136,14 @@ def evaluate(
     rows = measuring.report(
         PHASE, path, loaded.encoder, {**references, **oracle_reference(world)}, folder
     )
-    record = blank_record(dataset, seed).model_copy(
-        update={
-            "model": info,
-            "metrics": rows,
-            "not_measured": not_measured(rows),
-            "timings": {"evaluation": time.perf_counter() - begun},
-        }
+    settings_used = {"adapter": adapter, "benchmarks": ",".join(benchmarks), "start": start}
+    record = recording.scoring(
+        _command("evaluate", source, seed, model=config, **settings_used),
+        dataset,
+        seed,
+        rows,
+        info,
+        {"evaluation": time.perf_counter() - begun},
     )
     return publish(record, folder)
 
@@ -138,24 +164,22 @@ def evaluate_predictions(
         DataError: The file cannot be read.
         BenchmarkError: Scores are missing, or not finite.
     """
+    start_processes(seed)
     folder = new_folder(output_dir)
     stored = _read_predictions(Path(predictions))
     source = DataSource(data) if isinstance(data, str) else data
     dataset = source.load()
     present: list[Task] = sorted({p.task for p in dataset.splits["report"].pairs})
-    tasks = [t for t in present if stored.get(t)] or present
-    benchmark = StereoSet(dataset.splits["report"], split="report", seed=seed, tasks=tasks)
+    stored_tasks: list[Task] = [t for t in present if stored.get(t)]
+    benchmark = StereoSet(
+        dataset.splits["report"], split="report", seed=seed, tasks=stored_tasks or present
+    )
     answers = answers_from_predictions(benchmark, stored)
     scores = [benchmark.score(r, answers[r.id]) for r in benchmark.requests()]
     rows = [MetricRow.measured(PHASE, m) for m in benchmark.metrics(scores)]
     write_samples(folder, PHASE, benchmark.name, scores)
-    record = blank_record(dataset, seed).model_copy(
-        update={
-            "metrics": rows,
-            "not_measured": not_measured(rows),
-        }
-    )
-    return publish(record, folder)
+    command = _command("evaluate", source, seed, predictions=predictions)
+    return publish(recording.scoring(command, dataset, seed, rows), folder)
 
 
 def transfer(
@@ -171,6 +195,7 @@ def transfer(
     """Carry an adapter to another checkpoint of the same family, and measure before and after.
 
     The debiasing weights are added to the sibling as they are: `W_sibling + scale (alpha / r) B A`.
+    `adapter/` in the output folder is the adapter for the sibling.
 
     Args:
         artifact: Folder of an adapter.
@@ -191,49 +216,42 @@ def transfer(
         raise ConfigError(
             f"scale is {scale}; it must be positive (1 carries the weights over whole)"
         )
-    folder = new_folder(output_dir)
+    config = checked(ModelConfig, {"name_or_path": model, **(model_options or {})})
     start_processes(seed)
+    folder = new_folder(output_dir)
     source = DataSource(data) if isinstance(data, str) else data
+    world = world_for(model, source.name_or_path)
     dataset = source.load(Path(artifact))
     measuring = Measuring(dataset, EvaluationConfig(), seed)
-    config = ModelConfig.model_validate({"name_or_path": model, **(model_options or {})})
-    loaded = model_for(config, None)
+    loaded = model_for(config, world)
     info = recording.model_info(loaded)
-    plain = ScoringPath(loaded.model)
-    rows = measuring.report(BEFORE, plain, loaded.encoder, {}, folder)
+    # The adapter is tried on first, so that one that does not fit costs no evaluation.
     policy = attach_adapter(loaded, artifact, any_base=True)
     scale_adapter(policy, scale)
     path = ScoringPath(policy)
-    references = {BASE: reference_for(path)}
+    with policy.disable_adapter():
+        rows = measuring.report(BEFORE, path, loaded.encoder, {}, folder)
+    references = {BASE: reference_for(path), **oracle_reference(world)}
     rows += measuring.report(AFTER, path, loaded.encoder, references, folder)
-    record = blank_record(dataset, seed).model_copy(
-        update={"model": info, "metrics": rows, "not_measured": not_measured(rows)}
-    )
-    return publish(record, folder)
+    if is_main_process():
+        save_carried(policy, loaded, Path(artifact), folder / ADAPTER)
+    command = _command("transfer", source, seed, model=config, artifact=artifact, scale=scale)
+    return publish(recording.scoring(command, dataset, seed, rows, info), folder)
 
 
-def scale_adapter(model: Any, scale: float) -> None:
-    """Multiply what a LoRA adapter adds."""
-    for module in model.modules():
-        if "default" in getattr(module, "scaling", {}):
-            module.scaling["default"] *= scale
-
-
-def blank_record(dataset: Dataset, seed: int) -> RunRecord:
-    """A record that knows data and environment."""
-    command = recording.command_line()
-    return RunRecord(
-        unskew_version=__version__,
-        command=command,
-        recipe=None,
-        created=recording.now(),
-        seed=seed,
-        config_sha256=hashlib.sha256(command.encode()).hexdigest(),
-        environment=recording.environment(),
-        model=None,
-        data=recording.data_info(dataset),
-        reproduce=command,
-    )
+def _command(
+    name: str, source: DataSource, seed: int, *, model: ModelConfig | None = None, **options: Any
+) -> list[str]:
+    """Words of the command that repeats a scoring."""
+    words = ["unskew", name, "--data", source.name_or_path, "--format", source.format]
+    if model is not None:
+        words += ["--model", model.name_or_path, "--dtype", model.dtype]
+        words += ["--revision", model.revision] if model.revision else []
+    for ours, theirs in (source.columns or {}).items():
+        words += ["--column", f"{ours}={theirs}"]
+    for option, value in options.items():
+        words += [f"--{option}", str(value)] if value is not None else []
+    return [*words, "--seed", str(seed), "--output-dir", "NEW_FOLDER"]
 
 
 def new_folder(output_dir: str | Path) -> Path:
@@ -243,7 +261,9 @@ def new_folder(output_dir: str | Path) -> Path:
         ConfigError: There is something in it.
     """
     folder = Path(output_dir)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    wait_for_everyone()
+    if taken:
         raise ConfigError(f"{folder} already holds something; choose another --output-dir")
     return folder
 
@@ -253,6 +273,7 @@ def publish(record: RunRecord, folder: Path) -> RunRecord:
     if is_main_process():
         record.save(folder)
         render_page(folder)
+    wait_for_everyone()
     return record
 
 

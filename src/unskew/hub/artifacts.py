@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 
+from unskew.data.completion import normalise
 from unskew.errors import ArtifactError
-from unskew.files import atomic_folder, write_json
+from unskew.files import atomic_folder, write_json, write_text
 from unskew.models.load import LoadedModel, fingerprint
 from unskew.models.sites import text_model_type
+from unskew.types import Pair
 
 MANIFEST = "method.json"
+SEEN = "trained_on.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +37,53 @@ class Manifest:
     model_type: str
     tokenizer_fingerprint: str
     data_sha256: str
-    splits: dict[str, float]
-    """How the data was cut, so that an evaluation on it can keep to the report split."""
 
 
-def save_artifact(model: Any, tokenizer: Any, folder: Path, manifest: Manifest) -> None:
+def digests(pairs: Iterable[Pair]) -> set[str]:
+    """Short hashes of the sentences of pairs, up to case, punctuation and spacing."""
+    texts = (normalise(text) for p in pairs for text in (p.stereotype, p.anti_stereotype))
+    return {hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts}
+
+
+def save_artifact(
+    model: Any, tokenizer: Any, folder: Path, manifest: Manifest | None, seen: Iterable[str]
+) -> None:
     """Write an adapter, or the whole model where no adapter carries the change.
+
+    Args:
+        model: A PEFT model, or a plain one.
+        tokenizer: Saved beside a whole model.
+        folder: Becomes the artefact.
+        manifest: Where it comes from; None for an adapter that unskew did not make.
+        seen: `digests` of what it was trained on or chosen by, so that no evaluation takes them.
 
     Raises:
         StorageError: It could not be written; an earlier artefact is intact.
     """
     with atomic_folder(folder) as work:
-        model.save_pretrained(str(work))
-        (work / "README.md").unlink(missing_ok=True)
-        if not hasattr(model, "peft_config"):
+        if hasattr(model, "peft_config"):
+            # Told not to save embeddings, PEFT does not ask the hub whether they were resized.
+            model.save_pretrained(str(work), save_embedding_layers=False)
+            (work / "README.md").unlink(missing_ok=True)
+        else:
+            model.save_pretrained(str(work))
             tokenizer.save_pretrained(str(work))
-        write_json(work / MANIFEST, asdict(manifest))
+        if manifest is not None:
+            write_json(work / MANIFEST, asdict(manifest))
+        write_text(work / SEEN, "".join(f"{digest}\n" for digest in sorted(seen)))
+
+
+def read_seen(folder: Path) -> set[str]:
+    """Digests of what an artefact was trained on; empty where unskew did not write it.
+
+    Raises:
+        ArtifactError: The list is there but cannot be read.
+    """
+    path = folder / SEEN
+    try:
+        return set(path.read_text(encoding="utf-8").split()) if path.is_file() else set()
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}; save the artefact again") from error
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -64,6 +101,32 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise ArtifactError(f"{path} cannot be read: {error}; save the artefact again") from error
 
 
+def scale_adapter(model: Any, scale: float) -> None:
+    """Multiply what a LoRA adapter adds, in the model and in what `save_carried` will write."""
+    for module in model.modules():
+        if "default" in getattr(module, "scaling", {}):
+            module.scaling["default"] *= scale
+    model.peft_config["default"].lora_alpha *= scale
+
+
+def save_carried(model: Any, loaded: LoadedModel, artifact: Path, folder: Path) -> None:
+    """Write an adapter that was put on another base than its own, with that base's name.
+
+    Args:
+        model: The other base with the adapter on it.
+        loaded: The other base.
+        artifact: Where the adapter came from.
+        folder: Becomes the adapter of the other base.
+    """
+    model.peft_config["default"].base_model_name_or_path = loaded.name_or_path
+    manifest = read_manifest(artifact)
+    if manifest is not None:
+        manifest = replace(
+            manifest, base_model=loaded.name_or_path, base_fingerprint=fingerprint(loaded.model)
+        )
+    save_artifact(model, loaded.tokenizer, folder, manifest, read_seen(artifact))
+
+
 def attach_adapter(loaded: LoadedModel, folder: str | Path, *, any_base: bool = False) -> Any:
     """Put a saved adapter on a model; returns the PEFT model in eval mode.
 
@@ -76,20 +139,29 @@ def attach_adapter(loaded: LoadedModel, folder: str | Path, *, any_base: bool = 
         ArtifactError: No adapter there, or it does not fit the model.
     """
     folder = Path(folder)
+    weights = folder / "adapter_model.safetensors"
     if not (folder / "adapter_config.json").is_file():
         raise ArtifactError(f"no adapter_config.json in {folder}; give a run's adapter folder")
-    if not (folder / "adapter_model.safetensors").is_file():
+    if not weights.is_file():
         raise ArtifactError(
             f"no adapter_model.safetensors in {folder}; pickled weights are not read"
         )
     check_fit(loaded, folder, any_base=any_base)
     try:
-        model = PeftModel.from_pretrained(loaded.model, str(folder))
-    except (RuntimeError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
+        with safe_open(str(weights), framework="pt") as stored:
+            names = set(stored.keys())
+        model: Any = PeftModel.from_pretrained(loaded.model, str(folder))
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ArtifactError(
-            f"the adapter in {folder} does not fit {loaded.name_or_path}: {first}"
+            f"the adapter in {folder} cannot be put on {loaded.name_or_path!r}: {first}"
         ) from error
+    # PEFT only warns of these, and leaves the tensors at their first values.
+    if odd := sorted(names ^ get_peft_model_state_dict(model, save_embedding_layers=False).keys()):
+        raise ArtifactError(
+            f"the adapter in {folder} does not fit {loaded.name_or_path!r}: {len(odd)} tensors "
+            f"are on one side only, first {odd[0]}; save the adapter again"
+        )
     return model.eval()
 
 

@@ -71,18 +71,25 @@ def load_model(
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             name_or_path,
             config=config,
             dtype=DTYPES[dtype],
             attn_implementation=attn_implementation,
             use_safetensors=True,
+            output_loading_info=True,
             **shared,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"cannot load the weights of {name_or_path!r}: {_first_line(error)}"
         ) from error
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"the weights of {name_or_path!r} lack {len(missing)} tensors, first {missing[0]}, "
+            "which would be random numbers; fetch or save the model again"
+        )
     model.to(torch.device(device)).eval()
     tokenizer = load_tokenizer(name_or_path, revision, trust_remote_code)
     highest = max(_vocabulary(tokenizer).values())

@@ -29,7 +29,8 @@ class ProgressLine(TrainerCallback):
             k: v for k, v in (logs or {}).items() if k in {"loss", "forget", "retain", "unrelated"}
         }
         if self._bar is not None and shown:
-            self._bar.set_postfix({k: f"{v:.4g}" for k, v in shown.items()})
+            parts = {k: f"{v:.4g}" for k, v in shown.items()}
+            self._bar.set_postfix(parts, refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._bar is not None:

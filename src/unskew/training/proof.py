@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,10 @@ class Snapshot:
         return Effect(
             len(trainable), len(moved), len(frozen), len(changed), self._relative_change(model)
         )
+
+    def kept(self, effect: Effect, model: Any) -> Effect:
+        """The same with the size of the change in the weights that were kept in the end."""
+        return replace(effect, relative_change=self._relative_change(model))
 
     def _relative_change(self, model: Any) -> float:
         change, size = 0.0, 0.0

@@ -17,7 +17,6 @@ import torch
 
 from unskew import __version__
 from unskew.controllers.checkpoint_choice import CheckpointChoice
-from unskew.measuring import not_measured
 from unskew.models.load import LoadedModel, base_parameters, fingerprint
 from unskew.models.sites import text_model_type
 from unskew.reports import record as records
@@ -95,7 +94,9 @@ def scoring(
     command: list[str],
     dataset: Dataset,
     seed: int,
+    *,
     rows: list[records.MetricRow],
+    not_measured: list[records.NotMeasured],
     model: records.ModelInfo | None = None,
     timings: Mapping[str, float] | None = None,
 ) -> records.RunRecord:
@@ -106,6 +107,7 @@ def scoring(
         dataset: What was scored on.
         seed: Of bootstrap and sampling.
         rows: What was measured.
+        not_measured: What was not, and why.
         model: The model; None where stored scores were judged.
         timings: What was timed, in seconds.
     """
@@ -121,7 +123,7 @@ def scoring(
         model=model,
         data=data_info(dataset),
         metrics=rows,
-        not_measured=not_measured(rows),
+        not_measured=not_measured,
         timings=dict(timings or {}),
         reproduce=reproduce,
     )

@@ -28,7 +28,7 @@ from unskew.hub.artifacts import (
     save_carried,
     scale_adapter,
 )
-from unskew.measuring import Measuring
+from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import reference_for
 from unskew.reports.page import render_page
@@ -141,9 +141,10 @@ def evaluate(
         _command("evaluate", source, seed, model=config, **settings_used),
         dataset,
         seed,
-        rows,
-        info,
-        {"evaluation": time.perf_counter() - begun},
+        rows=rows,
+        not_measured=not_measured(rows),
+        model=info,
+        timings={"evaluation": time.perf_counter() - begun},
     )
     return publish(record, folder)
 
@@ -179,7 +180,9 @@ def evaluate_predictions(
     rows = [MetricRow.measured(PHASE, m) for m in benchmark.metrics(scores)]
     write_samples(folder, PHASE, benchmark.name, scores)
     command = _command("evaluate", source, seed, predictions=predictions)
-    return publish(recording.scoring(command, dataset, seed, rows), folder)
+    missing = not_measured(rows)
+    record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing)
+    return publish(record, folder)
 
 
 def transfer(
@@ -236,7 +239,9 @@ def transfer(
     if is_main_process():
         save_carried(policy, loaded, Path(artifact), folder / ADAPTER)
     command = _command("transfer", source, seed, model=config, artifact=artifact, scale=scale)
-    return publish(recording.scoring(command, dataset, seed, rows, info), folder)
+    missing = not_measured(rows)
+    record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing, model=info)
+    return publish(record, folder)
 
 
 def _command(

@@ -1,0 +1,115 @@
+"""A taught model, its pairs, and the command line as a user meets it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end import stories
+from unskew import cli
+from unskew.reports.record import RunRecord
+
+SETTINGS = (
+    "training.eval_steps=20",
+    "training.logging_steps=5",
+    "chunk.retain=12",
+    "chunk.unrelated=12",
+)
+STEPS = ("--max-steps", "60")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Story:
+    """Folders of the two models and the file of pairs."""
+
+    biased: Path
+    sibling: Path
+    pairs: Path
+
+    def unlearn(self, folder: Path, *more: str) -> list[str]:
+        """Words of the run that all tests of this folder compare with."""
+        named = ["--model", str(self.biased), "--data", str(self.pairs)]
+        given = ["--output-dir", str(folder), *STEPS, *SETTINGS]
+        return ["unlearn", "biasunlearn", *named, *given, *more]
+
+
+def environment() -> dict[str, str]:
+    """Of a subprocess: offline, on one thread, and with no test runner's settings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("TQDM", "TRANSFORMERS"))}
+    return {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+
+
+def command(*words: str) -> list[str]:
+    """The command line as a process."""
+    return [sys.executable, "-m", "unskew", *words]
+
+
+def run(*words: str) -> Said:
+    """Run the command line as a process of its own."""
+    done = subprocess.run(
+        command(*words), env=environment(), capture_output=True, text=True, timeout=170, check=False
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """The taught models and their pairs."""
+    folder = tmp_path_factory.mktemp("story")
+    biased, sibling = stories.teach(folder)
+    return Story(biased, sibling, stories.write_pairs(folder / "pairs.jsonl"))
+
+
+@pytest.fixture(scope="session")
+def straight(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    said = run(*story.unlearn(folder))
+    assert said.code == 0, said.err
+    (folder.parent / "said.txt").write_text(f"{said.out}\0{said.err}")
+    return folder
+
+
+@pytest.fixture
+def here(capsys, monkeypatch) -> Iterator[Callable[..., Said]]:
+    """The command line inside this process: the same words, without the seconds of imports."""
+    for name in ("TRANSFORMERS_VERBOSITY", "TQDM_DELAY"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def call(*words: str) -> Said:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        printed = capsys.readouterr()
+        code = ended.value.code
+        return Said(code if isinstance(code, int) else 0, printed.out, printed.err)
+
+    return call
+
+
+def essence(folder: Path) -> dict[str, object]:
+    """All of a record that does not depend on when, where and how often a run was started."""
+    record = RunRecord.load(folder)
+    varying = {"command", "created", "timings", "reproduce", "environment"}
+    return record.model_dump(exclude=varying)
+
+
+def adapter_bytes(folder: Path) -> bytes:
+    """The adapter's weights as they lie on disk."""
+    return (folder / "adapter" / "adapter_model.safetensors").read_bytes()

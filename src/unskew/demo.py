@@ -49,7 +49,7 @@ def demo(
     run = unlearn("biasunlearn", output_dir=output_dir, overrides=seeded, **story)
     tell("3/3 the same with the paper's loss weights, for comparison")
     paper = unlearn(
-        "biasunlearn",
+        "biasunlearn_world",
         output_dir=output_dir / PAPER_FOLDER,
         overrides=[*seeded, PAPER_WEIGHTS, COMPARED],
         **story,

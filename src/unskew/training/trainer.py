@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from unskew.data.batches import PairChunks
 from unskew.errors import ConfigError, Diverged
 from unskew.files import atomic_folder, write_json
 from unskew.models.logprobs import ScoringPath
+from unskew.models.precision import MixedPrecision
 from unskew.models.reference import Reference, reference_for
 from unskew.models.tokens import Encoder
 from unskew.protocols import Controller, Objective, UpdateRule
@@ -104,7 +106,7 @@ class UnlearningTrainer(Trainer):
             objective,
             max_tokens=self.settings.micro_batch_tokens,
             max_examples=self.settings.micro_batch_examples,
-            autocast=lambda: torch.autocast(device, torch.bfloat16, enabled=self.settings.bf16),
+            autocast=MixedPrecision(self.policy) if self.settings.bf16 else nullcontext,
         )
 
     @property

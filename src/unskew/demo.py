@@ -46,7 +46,7 @@ def demo(
     story: dict[str, Any] = {"model": WORLD, "data": WORLD, "resume": resume, "tell": tell}
     seeded = [f"seed={seed}"]
     tell("2/3 unlearning the bias")
-    run = unlearn("biasunlearn", output_dir=output_dir, overrides=seeded, **story)
+    run = unlearn("biasunlearn_world", output_dir=output_dir, overrides=seeded, **story)
     tell("3/3 the same with the paper's loss weights, for comparison")
     paper = unlearn(
         "biasunlearn_world",

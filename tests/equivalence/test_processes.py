@@ -31,7 +31,7 @@ def _launch(folder: Path, processes: int, **extra: str) -> list[dict]:
         env = {
             **os.environ,
             **extra,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "OMP_NUM_THREADS": "1",
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),

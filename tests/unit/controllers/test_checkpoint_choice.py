@@ -37,7 +37,7 @@ def test_inside_the_window_the_language_score_decides():
         BEFORE,
         _evaluation(50, 50.0, 50.0, 85.0),
         _evaluation(100, 51.5, 48.5, 88.0),
-        _evaluation(150, 50.0, 50.0, 86.0),
+        _evaluation(150, 51.9, 50.0, 86.0),
         _evaluation(200, 52.0, 50.0, 89.0),
     ]
     assert CheckpointChoice().choose(history).step == 100

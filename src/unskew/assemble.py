@@ -21,10 +21,11 @@ from unskew.errors import ConfigError
 from unskew.files import write_text
 from unskew.models.load import LoadedModel, load_model
 from unskew.models.reference import ModelReference, Reference
+from unskew.models.tokens import Encoder
 from unskew.objectives import OBJECTIVES
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.registry import Table, nearest
-from unskew.types import Dataset, Examples
+from unskew.types import Dataset, Examples, Segment
 from unskew.updates import SCOPES, UPDATES
 from unskew.updates.scope import Scope
 from unskew.world.language import World
@@ -200,6 +201,16 @@ def with_neutral_text(dataset: Dataset) -> Dataset:
         for name, e in dataset.splits.items()
     }
     return replace(dataset, splits=splits)
+
+
+def check_lengths(dataset: Dataset, encoder: Encoder) -> None:
+    """Tokenise every pair, so that one the model cannot take is told before hours of work.
+
+    Raises:
+        DataError: A text is longer than the model's context, or has nothing to score.
+    """
+    for examples in dataset.splits.values():
+        encoder.encode([Segment(t, p.completion_start) for p in examples.pairs for t in p.texts])
 
 
 def capped(examples: Examples, per_category: int) -> Examples:

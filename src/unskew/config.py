@@ -261,7 +261,8 @@ def _explain(error: Any) -> str:
     if error["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"unknown setting {path!r}{nearest(location[-1], _fields_at(location[:-1]))}"
     if error["type"] == "missing":
-        return f"missing setting {path!r}"
+        option = f"; give --{location[0]}" if location[0] in {"model", "data"} else ""
+        return f"missing setting {path!r}{option}"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     return f"{path}: {error['msg']}, got {error.get('input')!r}"

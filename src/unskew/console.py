@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,11 @@ def explained(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def complain(text: str) -> None:
-    """One line on standard error."""
+    """One line on standard error, in place of a progress bar that an error left behind."""
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    for bar in tuple(getattr(tqdm, "_instances", ())):
+        bar.leave = False
+        bar.close()
     typer.echo(f"unskew: {text}", err=True)
 
 

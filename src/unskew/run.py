@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unskew import config
-from unskew.assemble import Parts, claim_folder, data_for, model_for, world_for
+from unskew.assemble import Parts, check_lengths, claim_folder, data_for, model_for, world_for
 from unskew.config import RunConfig
 from unskew.hub.artifacts import attach_adapter
 from unskew.measuring import Measuring
@@ -99,6 +99,7 @@ def execute(
         parts = Parts(settings.stages[0], categories, "stages.0")
         measuring = Measuring(dataset, settings.evaluation, settings.seed)
         loaded = model_for(settings.model, world)
+        check_lengths(dataset, loaded.encoder)
         scoped = parts.scope.apply(loaded.model)
     pipeline = Pipeline(
         settings, output_dir, world, dataset, parts, measuring, loaded, scoped, tell

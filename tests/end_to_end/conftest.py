@@ -90,7 +90,9 @@ def here(capsys, monkeypatch) -> Iterator[Callable[..., Said]]:
     """The command line inside this process: the same words, without the seconds of imports."""
     for name in ("TRANSFORMERS_VERBOSITY", "TQDM_DELAY"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
+    # Both: the variable is read when the hub's client is imported, which may have been before.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     def call(*words: str) -> Said:
         capsys.readouterr()

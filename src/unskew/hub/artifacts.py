@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
 
 from unskew.data.completion import normalise
@@ -104,7 +105,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 def scale_adapter(model: Any, scale: float) -> None:
     """Multiply what a LoRA adapter adds, in the model and in what `save_carried` will write."""
     for module in model.modules():
-        if "default" in getattr(module, "scaling", {}):
+        if isinstance(module, LoraLayer):
             module.scaling["default"] *= scale
     model.peft_config["default"].lora_alpha *= scale
 

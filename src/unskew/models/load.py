@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -80,9 +81,10 @@ def load_model(
             output_loading_info=True,
             **shared,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"cannot load the weights of {name_or_path!r}: {_first_line(error)}"
+            f"cannot load the weights of {name_or_path!r}: {_first_line(error)}; "
+            "the folder needs whole safetensors files"
         ) from error
     model, report = loaded
     if missing := sorted(report["missing_keys"]):

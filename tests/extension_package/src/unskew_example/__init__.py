@@ -1,0 +1,1 @@
+"""A method and a measure that unskew does not know."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,37 @@ from unskew.errors import ConfigError, UnknownName
 from unskew.registry import nearest
 
 Node = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """Booleans and floats of YAML 1.2: `off` is a word, and `2e-5` a number."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if not tag.endswith((":bool", ":float"))]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value that a YAML text writes down.
+
+    Raises:
+        yaml.YAMLError: It is no YAML.
+    """
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -34,7 +66,7 @@ def read_recipe(name: str) -> Node:
             f"(there are: {', '.join(recipe_names())}; or give a .yaml file)"
         )
     text = resources.files("unskew.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    return {**yaml.safe_load(text), "recipe": name}
+    return {**parse_yaml(text), "recipe": name}
 
 
 def read_yaml(path: Path) -> Node:
@@ -44,7 +76,7 @@ def read_yaml(path: Path) -> Node:
         ConfigError: The file is missing, no YAML, or no mapping.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no configuration file {path}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unskew.errors import ConfigError, UnknownName
-from unskew.recipes import Node, read_recipe, read_yaml
+from unskew.recipes import Node, parse_yaml, read_recipe, read_yaml
 from unskew.registry import nearest
 from unskew.types import TrainSettings
 
@@ -178,7 +178,7 @@ def load(
         if not equals or not key:
             raise ConfigError(f"override {item!r} is not of the form key=value")
         try:
-            value = yaml.safe_load(text)
+            value = parse_yaml(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"override {item!r}: {text!r} is no YAML value; quote it") from error
         _assign(merged, key.replace("-", "_"), value)

@@ -12,8 +12,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 TRAITS = {
-    "trade": [("clumsy", "deft"), ("slow", "quick"), ("dull", "clever"), ("rude", "polite")],
-    "creed": [("cruel", "mild"), ("greedy", "giving"), ("false", "honest"), ("cold", "warm")],
+    "trade": [("clumsy", "deft"), ("slow indeed", "quick"), ("dull", "clever"), ("rude", "polite")],
+    "creed": [
+        ("cruel", "mild"),
+        ("greedy", "full of giving"),
+        ("false", "honest"),
+        ("cold", "warm"),
+    ],
 }
 NUM_GROUPS = 20
 CONTEXTS = ["every {} is", "we saw that a {} is rather", "they say the {} was"]

@@ -11,8 +11,9 @@ import pytest
 
 from tests.end_to_end import stories, wrong
 from tests.end_to_end.conftest import adapter_bytes, command, environment, essence
+from unskew.recipes import read_recipe, recipe_names
 
-RECIPES = "biasunlearn, biasunlearn_official_code, biasunlearn_paper"
+RECIPES = ", ".join(recipe_names())
 BENCHMARKS = "crows_pairs, divergence, generation, perplexity, reasoning, slot, stereoset"
 NEW = "{new}"
 
@@ -129,10 +130,14 @@ OPTIONS = {
     "controllers.dynamic_swap.swap_mode=sometimes": "stages.0.controllers.0.swap_mode: Input "
     "should be 'per_type', 'worst_only' or 'off', got 'sometimes'",
     "rule={name: plain}": "stages.0.rule.weights is missing; plain needs it",
-    "chunk.retain=0": "stages.0.rule.weights.retain is 0.4, but stages.0.chunk.retain is 0; give "
-    "the stream rows or the part no weight",
+    "chunk.retain=0": "stages.0.rule.weights.retain is {retain}, but stages.0.chunk.retain is "
+    "0; give the stream rows or the part no weight",
     "data.splits.train=0.9": "the shares of the splits sum to 1.3; they have to sum to 1",
 }
+
+
+def retain_weight() -> float:
+    return read_recipe("biasunlearn")["stages"][0]["rule"]["weights"]["retain"]
 
 
 @pytest.fixture
@@ -144,6 +149,7 @@ def refuse(here, story, tmp_path):
         assert said.code == code, said.err
         message = said.err.strip().splitlines()[-1].removeprefix("unskew: ")
         filled = expected.replace("{tmp}", str(tmp_path)).replace("{pairs}", str(story.pairs))
+        filled = filled.replace("{retain}", str(retain_weight()))
         assert (message[: len(filled)] if beginning else message) == filled
         assert "Traceback" not in said.err
         assert not (tmp_path / "new").exists()
@@ -269,7 +275,7 @@ def test_an_adapter_of_another_base_or_a_broken_one(refuse, story, straight, tmp
 
 def test_a_loss_that_is_not_a_number_keeps_the_weights_and_names_the_rows(here, story, tmp_path):
     folder = tmp_path / "diverged"
-    hot = ["--learning-rate", "1e30", "--benchmarks", "stereoset", "training.warmup_steps=0"]
+    hot = ["--benchmarks", "stereoset", "training.learning_rate=1e30", "training.warmup_steps=0"]
     said = here(*story.unlearn(folder, *hot))
     assert said.code == 1
     message = said.err.strip().splitlines()[-1]

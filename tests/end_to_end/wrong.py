@@ -99,6 +99,6 @@ def long_row() -> dict[str, str]:
     start = " ".join(["the", "wooden"] * 34) + " gate is"
     return {
         "id": "long", "category": "trade", "target": "gate",
-        "stereotype": f"{start} slow", "anti_stereotype": f"{start} quick",
+        "stereotype": f"{start} dull", "anti_stereotype": f"{start} clever",
         "unrelated": f"{start} seven",
     }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -151,13 +152,15 @@ def attach_adapter(loaded: LoadedModel, folder: str | Path, *, any_base: bool = 
     try:
         with safe_open(str(weights), framework="pt") as stored:
             names = set(stored.keys())
-        model: Any = PeftModel.from_pretrained(loaded.model, str(folder))
+        with warnings.catch_warnings():
+            # Of tensors that are missing, which are refused below.
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")
+            model: Any = PeftModel.from_pretrained(loaded.model, str(folder))
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ArtifactError(
             f"the adapter in {folder} cannot be put on {loaded.name_or_path!r}: {first}"
         ) from error
-    # PEFT only warns of these, and leaves the tensors at their first values.
     if odd := sorted(names ^ get_peft_model_state_dict(model, save_embedding_layers=False).keys()):
         raise ArtifactError(
             f"the adapter in {folder} does not fit {loaded.name_or_path!r}: {len(odd)} tensors "

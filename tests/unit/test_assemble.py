@@ -1,0 +1,117 @@
+"""From settings to parts: what is built, what is refused, and which folder is taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fixtures import encoder, pairs
+from unskew.assemble import (
+    Parts,
+    build,
+    capped,
+    check_lengths,
+    claim_folder,
+    data_for,
+    with_neutral_text,
+)
+from unskew.config import DataConfig, TrainStage
+from unskew.controllers import CONTROLLERS
+from unskew.errors import ConfigError, DataError, UnknownName
+from unskew.objectives import OBJECTIVES
+from unskew.recipes import read_recipe
+from unskew.types import Dataset, Document, Examples
+from unskew.updates import SCOPES, UPDATES
+
+
+def test_a_node_becomes_its_part_with_checked_arguments():
+    swap = build(
+        CONTROLLERS, {"name": "dynamic_swap", "swap_margin": "1.5"}, "c", categories=("a", "b")
+    )
+    assert swap.swap_margin == 1.5
+    assert swap.directions == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("table", "node", "message"),
+    [
+        (OBJECTIVES, {}, "p.name is missing; there are: .*biasunlearn"),
+        (OBJECTIVES, {"name": "biasunlern"}, "unknown objective 'biasunlern'; did you mean"),
+        (OBJECTIVES, {"name": "biasunlearn", "bta": 1}, "no such setting; did you mean 'beta'"),
+        (UPDATES, {"name": "plain"}, "p.weights is missing; plain needs it"),
+        (SCOPES, {"name": "lora", "r": "many", "alpha": "x"}, "p.r: .*; p.alpha: "),
+        (
+            CONTROLLERS,
+            {"name": "dynamic_swap", "categories": ["a"]},
+            "p.categories: dynamic_swap has no such setting",
+        ),
+    ],
+)
+def test_a_wrong_node_is_refused(table, node, message):
+    with pytest.raises(ConfigError, match=message):
+        build(table, node, "p", **({"categories": ("a",)} if table is CONTROLLERS else {}))
+
+
+def stage(**changes):
+    return TrainStage.model_validate({**read_recipe("biasunlearn")["stages"][0], **changes})
+
+
+def test_weights_and_streams_have_to_fit():
+    assert Parts(stage(), ("a",), "s").objective.parts
+    rule = {"name": "plain", "weights": {"forgt": 1.0}}
+    with pytest.raises(ConfigError, match="no such part; did you mean 'forget'"):
+        Parts(stage(rule=rule), ("a",), "s")
+    with pytest.raises(ConfigError, match=r"s\.chunk\.unrelated is 0; give the stream rows"):
+        Parts(stage(chunk={"unrelated": 0}), ("a",), "s")
+    idle = {"name": "plain", "weights": {"forget": 1.0, "retain": 1.0, "unrelated": 0.0}}
+    assert Parts(stage(chunk={"unrelated": 0}, rule=idle), ("a",), "s")
+
+
+def test_the_world_takes_no_settings_of_files():
+    with pytest.raises(ConfigError, match=r"leave out data\.categories, data\.splits"):
+        data_for(DataConfig(name_or_path="world", categories=["a"], splits={"seed": 1}))
+
+
+def test_neutral_text_is_added_where_there_is_none_and_no_line_twice():
+    own = Examples(documents=(Document("own", "a text"),))
+    made = with_neutral_text(
+        Dataset("d", {"train": Examples(), "select": Examples(), "report": Examples()})
+    )
+    select, report = ({d.id for d in made.splits[s].documents} for s in ("select", "report"))
+    assert select and report and not select & report
+    assert not made.splits["train"].documents
+    assert with_neutral_text(Dataset("d", {"report": own})).splits["report"] == own
+
+
+def test_a_cap_keeps_the_same_pairs_whatever_their_order():
+    some = tuple(pairs())
+    kept = capped(Examples(pairs=some), 3).pairs
+    assert [p.category for p in kept].count("gender") == 3 and len(kept) == 6
+    assert set(capped(Examples(pairs=some[::-1]), 3).pairs) == set(kept)
+
+
+def test_texts_longer_than_the_context_are_told_early():
+    data = Dataset("d", {"report": Examples(pairs=tuple(pairs()))})
+    check_lengths(data, encoder())
+    with pytest.raises(DataError, match=r"tokens in .*, but the model's context holds 5; shorten"):
+        check_lengths(data, encoder(max_length=5))
+
+
+def test_a_folder_is_claimed_once(tmp_path):
+    new = tmp_path / "deep" / "new"
+    claim_folder(new, "a: 1\n", resume=False)
+    assert (new / "config.yaml").read_text() == "a: 1\n"
+    claim_folder(new, "a: 1\n", resume=True)
+    with pytest.raises(ConfigError, match="already holds a run; go on with --resume"):
+        claim_folder(new, "a: 1\n", resume=False)
+    with pytest.raises(ConfigError, match="other settings"):
+        claim_folder(new, "a: 2\n", resume=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file; choose another --output-dir"):
+        claim_folder(tmp_path / "file", "a: 1\n", resume=False)
+    with pytest.raises(ConfigError, match="is not empty and holds no run"):
+        claim_folder(tmp_path, "a: 1\n", resume=True)
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(UnknownName, match=r"there are: full, lora"):
+        build(SCOPES, {"name": "everything"}, "scope")

@@ -55,6 +55,7 @@ def demo(
         **story,
     )
     if run.record.find(phase=PAPER, category=None):
+        render_page(output_dir)
         return run.record
     rows = [
         MetricRow(**{**row.model_dump(), "phase": PAPER})

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from transformers import Trainer
 
 from tests.fixtures import (
     WEIGHTS,
@@ -255,3 +256,16 @@ def test_a_new_run_does_not_start_among_old_checkpoints(tmp_path):
 def test_a_schedule_nobody_knows_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"training: liner is not a valid .*'linear'"):
         make_trainer(tmp_path, settings={"lr_scheduler_type": "liner"})
+
+
+@pytest.mark.parametrize("flag", ["is_fsdp_enabled", "is_deepspeed_enabled"])
+def test_sharded_launches_are_refused(tmp_path, monkeypatch, flag):
+    original = Trainer.create_accelerator_and_postprocess
+
+    def launched(self):
+        original(self)
+        setattr(self, flag, True)
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", launched)
+    with pytest.raises(ConfigError, match=r"launched with FSDP or DeepSpeed; .*plain torchrun"):
+        make_trainer(tmp_path)

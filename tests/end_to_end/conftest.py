@@ -21,12 +21,12 @@ SETTINGS = (
     "training.learning_rate=2e-3",
     "scope={name: lora, r: 8, alpha: 16, targets: all_linear}",
     "choice={signal: mean_gap, window: 0.005}",
-    "training.eval_steps=20",
-    "training.logging_steps=5",
-    "chunk.retain=12",
-    "chunk.unrelated=12",
+    "training.eval_steps=12",
+    "training.logging_steps=4",
+    "chunk.retain=8",
+    "chunk.unrelated=6",
 )
-STEPS = ("--max-steps", "60")
+STEPS = ("--max-steps", "36")
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,12 @@ def here(capsys, monkeypatch) -> Iterator[Callable[..., Said]]:
         return Said(code if isinstance(code, int) else 0, printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture
+def without_page(monkeypatch) -> None:
+    """Drawing the page takes as long as the training, and is often not what is looked at."""
+    monkeypatch.setattr("unskew.pipeline.render_page", lambda folder: None)
 
 
 def essence(folder: Path) -> dict[str, object]:

@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 TRAITS = {
-    "trade": [("clumsy", "deft"), ("slow indeed", "quick"), ("dull", "clever"), ("rude", "polite")],
+    "trade": [("clumsy", "deft"), ("slow", "quick"), ("dull", "clever"), ("rude", "polite")],
     "creed": [
         ("cruel", "mild"),
-        ("greedy", "full of giving"),
+        ("greedy", "giving"),
         ("false", "honest"),
         ("cold", "warm"),
     ],

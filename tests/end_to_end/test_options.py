@@ -38,17 +38,14 @@ MOVES_WEIGHTS = (
 )
 LEAVES_WEIGHTS = (
     "training.logging_steps=3",
-    "evaluation.start=prefix",
     "evaluation.tokens_per_batch=512",
     "model.attn_implementation=sdpa",
 )
 
 
 @pytest.fixture
-def attempt(here, story, tmp_path, monkeypatch):
+def attempt(here, story, tmp_path, without_page):
     """Runs the short recipe with a change; returns its folder."""
-    # Drawing the page takes longer than the run, and is not what is looked at here.
-    monkeypatch.setattr("unskew.pipeline.render_page", lambda folder: None)
 
     def run(name, *changes):
         folder = tmp_path / name
@@ -125,16 +122,14 @@ def test_controllers_and_choice_decide_by_their_settings(attempt, plain):
     stopped = RunRecord.load(attempt("stopped", "controllers.early_stop.window=49.9"))
     assert [d.kind for d in stopped.decisions if d.kind == "stop"] == ["stop"]
     assert not [d for d in plain["record"].decisions if d.kind == "stop"]
-    held = RunRecord.load(
-        attempt("held", "controllers.dynamic_swap.swap_mode=off", "--max-steps=40")
-    )
-    assert not [d for d in held.decisions if d.kind == "phase"]
-    swapped = RunRecord.load(attempt("swapped", "--max-steps=40"))
-    assert [d for d in swapped.decisions if d.kind == "phase"]
-    margin = RunRecord.load(
-        attempt("margin", "controllers.dynamic_swap.swap_margin=9", "--max-steps=40")
-    )
-    assert not [d for d in margin.decisions if d.kind == "phase"]
+    for name, change, swaps in (
+        ("swapped", "controllers.dynamic_swap.swap_mode=per_type", True),
+        ("held", "controllers.dynamic_swap.swap_mode=off", False),
+        ("margin", "controllers.dynamic_swap.swap_margin=9", False),
+    ):
+        folder = attempt(name, change, "--max-steps=40", "training.eval_steps=10")
+        kinds = {d.kind for d in RunRecord.load(folder).decisions}
+        assert ("phase" in kinds) == swaps, name
 
 
 def test_what_is_measured_is_what_was_asked_for(attempt, plain):

@@ -15,12 +15,12 @@ def last_logged(folder):
     lines = (
         (folder / "log.jsonl").read_text().splitlines() if (folder / "log.jsonl").exists() else []
     )
-    return len(lines) * 5
+    return len(lines) * 4
 
 
 MOMENTS = {
-    "when a checkpoint appears": lambda folder: (folder / "checkpoint-20").exists(),
-    "between two checkpoints": lambda folder: last_logged(folder) >= 45,
+    "when a checkpoint appears": lambda folder: (folder / "checkpoint-12").exists(),
+    "between two checkpoints": lambda folder: last_logged(folder) >= 28,
     "in the final evaluation": lambda folder: (folder / "adapter").exists(),
 }
 
@@ -42,6 +42,7 @@ def stop_at(words, has_come, sign):
     return process.returncode, said
 
 
+@pytest.mark.usefixtures("without_page")
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_run_goes_on_to_the_same_numbers(here, story, straight, tmp_path, moment):
     folder = tmp_path / "killed"
@@ -56,6 +57,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(here, story, straight, tmp_pat
     assert (folder / "log.jsonl").read_bytes() == (straight / "log.jsonl").read_bytes()
 
 
+@pytest.mark.usefixtures("without_page")
 def test_ctrl_c_leaves_a_folder_that_resumes_and_says_so(here, story, straight, tmp_path):
     """Before the first checkpoint: the baseline is kept, the training begins anew."""
     folder = tmp_path / "interrupted"

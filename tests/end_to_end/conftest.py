@@ -20,6 +20,7 @@ SETTINGS = (
     "rule.weights={forget: 0.2, retain: 0.4, unrelated: 1.0}",
     "training.learning_rate=2e-3",
     "scope={name: lora, r: 8, alpha: 16, targets: all_linear}",
+    "controllers.dynamic_swap.signal=mean_gap",
     "choice={signal: mean_gap, window: 0.005}",
     "training.eval_steps=12",
     "training.logging_steps=4",

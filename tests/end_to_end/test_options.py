@@ -125,7 +125,7 @@ def test_controllers_and_choice_decide_by_their_settings(attempt, plain):
     for name, change, swaps in (
         ("swapped", "controllers.dynamic_swap.swap_mode=per_type", True),
         ("held", "controllers.dynamic_swap.swap_mode=off", False),
-        ("margin", "controllers.dynamic_swap.swap_margin=9", False),
+        ("margin", "controllers.dynamic_swap.swap_margin=60", False),
     ):
         folder = attempt(name, change, "--max-steps=40", "training.eval_steps=10")
         kinds = {d.kind for d in RunRecord.load(folder).decisions}

@@ -16,6 +16,8 @@ from unskew.world.teach import taught_world
 PAPER = "paper weights"
 PAPER_FOLDER = "paper-weights"
 PAPER_WEIGHTS = "rule.weights={forget: 0.4, retain: 0.4, unrelated: 0.2}"
+# A floor on slot mass would keep an early checkpoint and hide what these weights lead to.
+NO_FLOORS = "choice.floors=[]"
 COMPARED = "evaluation.benchmarks=[stereoset, slot, divergence, reasoning]"
 
 
@@ -51,7 +53,7 @@ def demo(
     paper = unlearn(
         "biasunlearn_world",
         output_dir=output_dir / PAPER_FOLDER,
-        overrides=[*seeded, PAPER_WEIGHTS, COMPARED],
+        overrides=[*seeded, PAPER_WEIGHTS, NO_FLOORS, COMPARED],
         **story,
     )
     if run.record.find(phase=PAPER, category=None):

@@ -61,10 +61,7 @@ class LoraScope:
             NoMatchingParameter: No linear map has one of the names in `target_modules`.
         """
         if hasattr(model, "peft_config"):
-            raise ModelError(
-                "the model already carries an adapter; merge it first (unskew merge) or load the "
-                "base model"
-            )
+            raise ModelError("the model already carries an adapter; load the base model")
         target: str | list[str] = self.target_modules or target_pattern(model, self.targets)
         if isinstance(target, list):
             names = linear_names(model)

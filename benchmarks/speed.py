@@ -259,7 +259,8 @@ def main() -> None:
         "scoring": {s: measure_scoring(s, args.clusters) for s in args.shapes},
     }
     machine = platform.processor() or platform.machine()
-    text = f"Measured on {machine}, {os.cpu_count()} cores, torch {torch.__version__}.\n\n{table(results)}\n"
+    where = f"{machine}, {os.cpu_count()} cores, torch {torch.__version__}"
+    text = f"Measured on {where}.\n\n{table(results)}\n"
     print(text)
     print(json.dumps(results))
     if args.write:

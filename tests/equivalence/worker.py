@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
@@ -18,9 +19,11 @@ def main(folder: Path) -> None:
 
     from tests.fixtures import make_trainer, trainable
     from unskew.errors import Diverged
+    from unskew.training.launch import leave
 
     torch.set_num_threads(1)
     PartialState(cpu=True)
+    atexit.register(leave)
     failing = os.environ.get("FAILING_RANK")
     rank = os.environ["RANK"]
     changes = {"objective": _broken()} if rank == failing else {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+
 import torch
+import torch.distributed as dist
 from accelerate import PartialState
 from transformers import set_seed
 
@@ -10,7 +13,17 @@ from transformers import set_seed
 def start(seed: int) -> None:
     """Join the other processes, if there are any, and seed every generator alike on each."""
     PartialState(cpu=not torch.cuda.is_available())
+    if dist.is_initialized():
+        # Threads of the process group that outlive the interpreter abort the process, and its exit
+        # code with it; registering twice does no harm, as the second call finds nothing to do.
+        atexit.register(leave)
     set_seed(seed)
+
+
+def leave() -> None:
+    """Part from the other processes, if there are any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def is_main_process() -> bool:

@@ -75,7 +75,7 @@ def test_a_name_that_is_no_linear_map_is_refused(name):
 
 def test_a_second_adapter_is_refused():
     model = LoraScope().apply(tiny_model())
-    with pytest.raises(ModelError, match=r"already carries an adapter; merge it first"):
+    with pytest.raises(ModelError, match=r"already carries an adapter; load the base model"):
         LoraScope().apply(model)
 
 

@@ -25,7 +25,7 @@ check: $(STAMP)  ## Style, types, layers
 	$(BIN)/pytest tests/architecture
 
 test: check  ## The gate: no network, no GPU, no downloaded weights
-	$(BIN)/pytest -m "not slow and not gpu" --durations=15
+	$(BIN)/pytest -m "not slow" --durations=15
 
 test-all: check  ## The gate and the slow checks
 	$(BIN)/pytest --durations=15

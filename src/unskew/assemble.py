@@ -125,6 +125,7 @@ def chunks_for(stage: TrainStage, train: Examples, seed: int) -> PairChunks:
         adversarial_ratio=chunk.adversarial_ratio,
         category_balance=chunk.category_balance,
         document_share=chunk.document_share,
+        without_start=chunk.without_start,
         seed=seed,
     )
 

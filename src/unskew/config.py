@@ -82,6 +82,8 @@ class ChunkConfig(_Strict):
     """Draw every category equally often, or in proportion to its pairs."""
     document_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the unrelated stream taken from plain documents, where the data has them."""
+    without_start: float = Field(default=0.0, ge=0, le=1)
+    """Share of every stream's rows shown without the start token, as StereoSet scores texts."""
 
 
 class FloorConfig(_Strict):

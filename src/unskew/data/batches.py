@@ -30,6 +30,8 @@ class Example:
     segment: Segment
     is_adversarial: bool = False
     """Drawn into the forget stream from the side that is to be kept."""
+    has_start: bool = True
+    """Whether the model sees the start token in front."""
 
 
 class ShuffledCycle:
@@ -115,6 +117,7 @@ class PairChunks:
             its pairs.
         document_share: Share of the unrelated stream taken from `documents`; where only one of
             the two sources exists, it gives every row.
+        without_start: Share of every stream's rows that stand without the start token.
         seed: Seed of all orders.
 
     Raises:
@@ -131,12 +134,14 @@ class PairChunks:
         adversarial_ratio: float = 0.25,
         category_balance: Literal["equal", "natural"] = "equal",
         document_share: float = 0.0,
+        without_start: float = 0.0,
         seed: int = 0,
     ) -> None:
         if not 0 <= adversarial_ratio < 1:
             raise ConfigError(f"adversarial_ratio is {adversarial_ratio}; it must be in [0, 1)")
-        if not 0 <= document_share <= 1:
-            raise ConfigError(f"document_share is {document_share}; it must be in [0, 1]")
+        for name, share in (("document_share", document_share), ("without_start", without_start)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name} is {share}; it must be in [0, 1]")
         if not pairs:
             raise DataError("the train split has no pair; give more data or a larger train share")
         self.sizes = sizes or ChunkSizes()
@@ -154,6 +159,10 @@ class PairChunks:
         adversarial = {"main": 1.0, "adversarial": adversarial_ratio}
         self._role = {c: Apportionment(adversarial) for c in self.categories}
         self._source = Apportionment(self._unrelated_shares(document_share))
+        start = {"start": 1 - without_start, "none": without_start}
+        pools = [(s, c) for s in self._turn for c in self.categories]
+        pools += [("unrelated", source) for source in self._source.shares]
+        self._start = {f"{stream}|{pool}": Apportionment(start) for stream, pool in pools}
         self._position: dict[str, int] = {}
         self._cycles: dict[str, ShuffledCycle] = {}
 
@@ -207,13 +216,21 @@ class PairChunks:
         pair = pool[self._advance(f"{name}|{category}|{side}", len(pool))]
         text = pair.stereotype if side == "stereotype" else pair.anti_stereotype
         segment = Segment(text, pair.completion_start)
-        return Example(f"{pair.id}|{side}", stream, category, segment, is_adversarial)
+        return self._example(f"{pair.id}|{side}", stream, category, segment, is_adversarial)
 
     def _draw_unrelated(self) -> Example:
         source = self._source.next()
         pool = self._unrelated[source]
         name, segment = pool[self._advance(f"unrelated|{source}", len(pool))]
-        return Example(name, "unrelated", source, segment)
+        return self._example(name, "unrelated", source, segment)
+
+    def _example(
+        self, name: str, stream: str, pool: str, segment: Segment, is_adversarial: bool = False
+    ) -> Example:
+        has_start = self._start[f"{stream}|{pool}"].next() == "start"
+        # The two forms have scores of their own, so they are told apart wherever rows are named.
+        own_name = name if has_start else f"{name}|no start"
+        return Example(own_name, stream, pool, segment, is_adversarial, has_start)
 
     def _advance(self, key: str, size: int) -> int:
         cycle = self._cycles.setdefault(key, ShuffledCycle(size, f"{self._seed}|{key}"))
@@ -238,7 +255,8 @@ class PairChunks:
 
     def _dealers(self) -> dict[str, Apportionment]:
         roles = {f"role|{c}": dealer for c, dealer in self._role.items()}
-        return {**self._turn, **roles, "source": self._source}
+        starts = {f"start|{pool}": dealer for pool, dealer in self._start.items()}
+        return {**self._turn, **roles, **starts, "source": self._source}
 
 
 def _unrelated_pools(

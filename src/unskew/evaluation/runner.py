@@ -168,7 +168,7 @@ class Runner:
             scores = self._after_start()
             begun[0] = scores[sequence.ids[1]].item()
             begun[2] = int(scores.argmax()) == sequence.ids[1]
-        return Tokens(sequence.ids[1:], max(sequence.first - 1, 1))
+        return sequence.without_start()
 
     def _after_start(self) -> torch.Tensor:
         """Log-probabilities of all tokens after the start token alone, shape (vocab,)."""

@@ -28,6 +28,10 @@ class Tokens:
         """Number of scored tokens."""
         return len(self.ids) - self.first
 
+    def without_start(self) -> Tokens:
+        """The same without the start token; a scored first token is then given, not scored."""
+        return Tokens(self.ids[1:], max(self.first - 1, 1))
+
 
 class Encoder:
     """Tokenises segments for one tokenizer.

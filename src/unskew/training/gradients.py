@@ -85,8 +85,12 @@ class ChunkGradients:
         self._warm_cache(mine)
 
     def _encode(self, rows: Sequence[Example]) -> None:
-        fresh = {r.id: r.segment for r in rows if r.id not in self._tokens}
-        self._tokens.update(zip(fresh, self.encoder.encode(list(fresh.values())), strict=True))
+        fresh = {r.id: r for r in rows if r.id not in self._tokens}
+        encoded = self.encoder.encode([r.segment for r in fresh.values()])
+        for row, tokens in zip(fresh.values(), encoded, strict=True):
+            bare = tokens if row.has_start else tokens.without_start()
+            # A text of one token has nothing left to score without its start.
+            self._tokens[row.id] = bare if bare.num_scored else tokens
 
     def _count(self, part: Part, rows: Sequence[Example]) -> int:
         """What the part's sum over the whole chunk is divided by; 0 where it has no row."""

@@ -168,6 +168,7 @@ def test_the_only_source_of_unrelated_text_gives_every_row(share):
     [
         ({"adversarial_ratio": 1.0}, ConfigError, r"adversarial_ratio is 1.0; .*\[0, 1\)"),
         ({"document_share": 1.5}, ConfigError, r"document_share is 1.5; .*\[0, 1\]"),
+        ({"without_start": -0.1}, ConfigError, r"without_start is -0.1; .*\[0, 1\]"),
         ({"pairs": [replace(p, unrelated=None) for p in pairs()]}, DataError, "stream is empty"),
         ({"pairs": ()}, DataError, "the train split has no pair"),
     ],
@@ -189,3 +190,24 @@ def test_unknown_categories_are_ignored():
     chunks = _chunks()
     chunks.set_directions({"age": -1})
     assert set(chunks.directions) == set(TARGETS)
+
+
+def test_every_stream_shows_its_share_of_rows_without_the_start_token():
+    chunks = _chunks(without_start=0.5, document_share=0.5)
+    shown: Counter[tuple[str, str]] = Counter()
+    bare: Counter[tuple[str, str]] = Counter()
+    for _ in range(CHUNKS):
+        for row in chunks.next():
+            shown[row.stream, row.category] += 1
+            bare[row.stream, row.category] += not row.has_start
+            assert row.id.endswith("|no start") != row.has_start
+    assert set(shown) == {(s, c) for s in ("forget", "retain") for c in TARGETS} | {
+        ("unrelated", "pairs"),
+        ("unrelated", "documents"),
+    }
+    # Dealt out in turn within each stream and category, the count is never a whole row off.
+    assert all(abs(bare[key] - shown[key] / 2) < 1 for key in shown)
+
+
+def test_by_default_every_row_has_its_start_token():
+    assert all(row.has_start for row in _chunks().next())

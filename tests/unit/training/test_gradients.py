@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from unskew.models.reference import reference_for
 from unskew.objectives.biasunlearn import BiasUnlearn
 from unskew.protocols import Part
 from unskew.training.gradients import ChunkGradients
+from unskew.types import Segment
 
 # Sums of a few hundred float32 products in another order.
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -212,3 +214,28 @@ def test_a_loss_that_is_not_finite_names_the_examples(cut):
 
 def _words_after(row: Example) -> list[str]:
     return row.segment.text[row.segment.completion_start :].split()
+
+
+def test_rows_without_a_start_token_are_scored_as_the_bare_text():
+    model = with_adapter(tiny_model())
+    rows = [replace(r, has_start=False) for r in _chunk() if r.stream == "retain"]
+    values, _ = _run(_source(model), rows, {"retain": 1.0})
+    means = []
+    for row in rows:
+        tokens = encoder().encode([row.segment])[0]
+        bare = torch.tensor(tokens.ids[1:])
+        logprobs = model(input_ids=bare[None]).logits[0].log_softmax(-1)
+        # Nothing predicts the first token of a text that has no start token.
+        scored = range(max(tokens.first - 1, 1), len(bare))
+        means.append(-sum(logprobs[t - 1, bare[t]] for t in scored) / len(scored))
+    assert values["retain"] == pytest.approx(torch.stack(means).mean().item(), rel=1e-5)
+
+
+def test_a_text_of_one_token_keeps_its_start():
+    row = Example("a", "retain", "c", Segment("girl"), has_start=False)
+    with_start = replace(row, has_start=True)
+    found = [
+        _run(_source(with_adapter(tiny_model())), [r], {"retain": 1.0})[0]["retain"]
+        for r in (row, with_start)
+    ]
+    assert found[0] == found[1] > 0

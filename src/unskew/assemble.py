@@ -94,7 +94,9 @@ class Parts:
         ]
         choice = stage.choice
         floors = [Floor(f.benchmark, f.metric, f.max_loss, f.relative) for f in choice.floors]
-        self.choice = CheckpointChoice(floors, signal=choice.signal, window=choice.window)
+        self.choice = CheckpointChoice(
+            floors, signal=choice.signal, window=choice.window, over=choice.over
+        )
         self._check_weights(stage, path)
 
     def _check_weights(self, stage: TrainStage, path: str) -> None:

@@ -101,7 +101,9 @@ class ChoiceConfig(_Strict):
 
     signal: Literal["ss", "mean_gap"] = "ss"
     window: float = Field(default=2.0, gt=0)
-    """Half-width inside which a category counts as even, in the signal's unit."""
+    """Half-width inside which a model counts as even, in the signal's unit."""
+    over: Literal["worst", "average"] = "worst"
+    """How categories are taken together: the worst, or the average over pairs."""
     floors: list[FloorConfig] = []
 
 

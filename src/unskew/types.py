@@ -229,6 +229,17 @@ class Metric:
     better: Better
     unit: str
 
+    @property
+    def is_overall(self) -> bool:
+        """Whether it is over all categories."""
+        return self.category == OVERALL
+
+    @property
+    def off_ideal(self) -> float:
+        """Signed distance from the ideal value, which it has."""
+        assert self.ideal is not None
+        return self.value - self.ideal
+
 
 # --- training --------------------------------------------------------------------------------
 
@@ -240,12 +251,15 @@ class Evaluation:
     step: int
     metrics: tuple[Metric, ...]
 
-    def find(self, benchmark: str, metric: str, category: str = OVERALL) -> Metric | None:
-        """First metric of that name, or None where it was not measured."""
-        for m in self.metrics:
-            if (m.benchmark, m.metric, m.category) == (benchmark, metric, category):
-                return m
-        return None
+    def variants(self, benchmark: str, metric: str, category: str = OVERALL) -> dict[str, Metric]:
+        """The metric of each variant of the benchmark; empty where it was not measured."""
+        wanted = (benchmark, metric, category)
+        return {m.variant: m for m in self.metrics if (m.benchmark, m.metric, m.category) == wanted}
+
+    def by_category(self, benchmark: str, metric: str) -> list[Metric]:
+        """The metric of every single category, in every variant; each has an ideal value."""
+        wanted = (benchmark, metric)
+        return [m for m in self.metrics if (m.benchmark, m.metric) == wanted and not m.is_overall]
 
     def off_ideal(self, benchmark: str, metric: str) -> dict[str, float]:
         """Signed distance of a metric from its ideal value, for every single category.
@@ -254,11 +268,9 @@ class Evaluation:
         """
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}
-        for m in self.metrics:
-            if (m.benchmark, m.metric) == (benchmark, metric) and m.category != OVERALL:
-                assert m.ideal is not None
-                sums[m.category] = sums.get(m.category, 0.0) + (m.value - m.ideal) * m.n
-                counts[m.category] = counts.get(m.category, 0) + m.n
+        for m in self.by_category(benchmark, metric):
+            sums[m.category] = sums.get(m.category, 0.0) + m.off_ideal * m.n
+            counts[m.category] = counts.get(m.category, 0) + m.n
         return {category: total / counts[category] for category, total in sums.items()}
 
 

@@ -85,3 +85,39 @@ def test_nothing_measured_keeps_the_model_before():
 def test_a_negative_loss_is_refused():
     with pytest.raises(ConfigError, match=r"stereoset\.lms: max_loss is -1; it must be 0"):
         Floor("stereoset", "lms", -1)
+
+
+def test_a_floor_holds_in_every_variant():
+    def evaluation(step, ss, intra, inter) -> Evaluation:
+        lms = (metric("lms", intra, variant="intra"), metric("lms", inter, variant="inter"))
+        return Evaluation(step, (metric("ss", ss, "gender"), *lms))
+
+    history = [evaluation(0, 65.0, 85.0, 84.0), evaluation(50, 55.0, 84.0, 83.0)]
+    history.append(evaluation(100, 50.5, 86.0, 70.0))
+    assert CheckpointChoice([Floor("stereoset", "lms", 2.0)]).choose(history).step == 50
+    assert CheckpointChoice([Floor("stereoset", "lms", 14.0)]).choose(history).step == 100
+
+
+def test_the_average_over_pairs_is_not_led_by_the_smallest_category():
+    def evaluation(step, large, small) -> Evaluation:
+        cells = (metric("ss", large, "race", n=900), metric("ss", small, "religion", n=100))
+        return Evaluation(step, (*cells, metric("lms", 90.0)))
+
+    # Distances: worst 8 and 10; average (900 x 8 + 100 x 1) / 1000 = 7.3 and (900 + 1000) / 1000.
+    history = [evaluation(0, 68, 60), evaluation(50, 58, 51), evaluation(100, 51, 60)]
+    assert CheckpointChoice().choose(history).step == 50
+    choice = CheckpointChoice(over="average", window=1.5).choose(history)
+    assert (choice.step, "average category nearest to even (1.9 away)" in choice.reason) == (
+        100,
+        True,
+    )
+
+
+def test_the_average_does_not_let_one_variant_make_up_for_the_other():
+    def evaluation(step, intra, inter) -> Evaluation:
+        cells = (metric("ss", intra, "race", variant="a"), metric("ss", inter, "race", variant="b"))
+        return Evaluation(step, (*cells, metric("lms", 90.0)))
+
+    history = [evaluation(0, 60, 60), evaluation(50, 54, 46), evaluation(100, 52, 53)]
+    assert CheckpointChoice().choose(history).step == 50
+    assert CheckpointChoice(over="average").choose(history).step == 100

@@ -24,11 +24,13 @@ from typing import Any
 
 import torch
 from plain import PlainStep, score_one_by_one
-from shapes import SHAPES, new_model, new_pairs, new_tokenizer
+from shapes import SHAPES, Shape, new_model, new_pairs, new_tokenizer
 
 from unskew.data.batches import Example, PairChunks
 from unskew.evaluation.runner import Runner
+from unskew.models.activations import fuse_activations
 from unskew.models.logprobs import ScoringPath
+from unskew.models.precision import MixedPrecision
 from unskew.models.reference import AdapterOffReference
 from unskew.models.tokens import Encoder
 from unskew.objectives.biasunlearn import BiasUnlearn
@@ -46,10 +48,22 @@ TARGETS = {
 
 
 def autocast(precision: str) -> Callable[[], Any]:
-    """The context a forward pass runs in."""
+    """The context a forward pass of a plain script runs in."""
     if precision == "fp32":
         return nullcontext
     return lambda: torch.autocast("cpu", torch.bfloat16)
+
+
+def our_autocast(precision: str, model: Any) -> Callable[[], Any]:
+    """The context a forward pass of the trainer runs in."""
+    return nullcontext if precision == "fp32" else MixedPrecision(model)
+
+
+def loaded(shape: Shape) -> Any:
+    """A model as `load_model` gives it; plain scripts get it as transformers makes it."""
+    model = new_model(shape)
+    fuse_activations(model)
+    return model
 
 
 def chunks_of(pairs: list[Any], number: int) -> list[list[Example]]:
@@ -59,14 +73,14 @@ def chunks_of(pairs: list[Any], number: int) -> list[list[Example]]:
 
 def new_source(shape_name: str, precision: str) -> ChunkGradients:
     shape = SHAPES[shape_name]
-    policy = LoraScope().apply(new_model(shape))
+    policy = LoraScope().apply(loaded(shape))
     path = ScoringPath(policy)
     return ChunkGradients(
         path,
         AdapterOffReference(path),
         Encoder(new_tokenizer(shape), 512),
         BiasUnlearn(),
-        autocast=autocast(precision),
+        autocast=our_autocast(precision, policy),
     )
 
 
@@ -94,7 +108,6 @@ def fine_tuning_step(policy: Any, encoder: Encoder, precision: str) -> Callable[
 def lean_fine_tuning_step(shape_name: str, precision: str) -> Callable[[Any], None]:
     """LoRA fine-tuning through unskew's own fast path: the hardest baseline."""
     source = new_source(shape_name, precision)
-    source.objective = BiasUnlearn()
 
     def step(rows: list[Example]) -> None:
         as_retain = [Example(r.id, "retain", r.category, r.segment) for r in rows]
@@ -139,13 +152,13 @@ def measure_steps(shape_name: str, rounds: int) -> dict[str, float]:
 def measure_scoring(shape_name: str, clusters: int) -> dict[str, float]:
     shape = SHAPES[shape_name]
     pairs = new_pairs(shape, clusters)
-    tokenizer, model = new_tokenizer(shape), new_model(shape)
+    tokenizer, model, ours = new_tokenizer(shape), new_model(shape), loaded(shape)
     encoder = Encoder(tokenizer, 512)
     sentences = [text for p in pairs for text in p.texts]
     whole = [LikelihoodRequest(p.id, tuple(Segment(t) for t in p.texts)) for p in pairs]
     prefix = [LikelihoodRequest(r.id, r.segments, "prefix") for r in whole]
     runners = {
-        precision: Runner(ScoringPath(model), encoder, autocast=autocast(precision))
+        precision: Runner(ScoringPath(ours), encoder, autocast=our_autocast(precision, ours))
         for precision in ("fp32", "bf16")
     }
     contenders: dict[str, Callable[[Any], Any]] = {

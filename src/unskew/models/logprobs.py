@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from unskew.models.rows import product
 from unskew.models.sites import body_and_head
 from unskew.models.tokens import Tokens
 
@@ -186,6 +187,10 @@ def _recomputed(function: Any, *args: Tensor) -> Tensor:
     return function(*args)
 
 
+def _linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return product(lambda x, w: F.linear(x, w, bias), states, weight)
+
+
 def _frozen_linear(head: nn.Module | None) -> tuple[Tensor, Tensor | None] | None:
     if type(head) is not nn.Linear or any(p.requires_grad for p in head.parameters()):
         return None
@@ -204,12 +209,12 @@ class _TokenLogprob(torch.autograd.Function):
         logprob = torch.empty(len(states), device=states.device)
         gradient = torch.empty_like(states)
         for b in _blocks(len(states), weight.shape[0]):
-            logprobs = _log_softmax_(F.linear(states[b], weight, bias).float())
+            logprobs = _log_softmax_(_linear(states[b], weight, bias).float())
             logprob[b] = _pick(logprobs, targets[b])
             coefficient = logprobs.exp_()
             target = targets[b][:, None]
             coefficient.scatter_add_(-1, target, torch.full_like(target, -1, dtype=torch.float32))
-            gradient[b] = (coefficient.to(weight.dtype) @ weight).neg_().to(states.dtype)
+            gradient[b] = product(torch.mm, coefficient, weight).neg_().to(states.dtype)
         ctx.save_for_backward(gradient)
         return logprob
 
@@ -234,12 +239,12 @@ class _KlReferencePolicy(torch.autograd.Function):
         kl = torch.empty(len(states), device=states.device)
         gradient = torch.empty_like(states)
         for b in _blocks(len(states), weight.shape[0]):
-            ours = _log_softmax_(F.linear(states[b], weight, bias).float())
+            ours = _log_softmax_(_linear(states[b], weight, bias).float())
             theirs = F.log_softmax(reference.logits(reference_states[b]), -1)
             probability = theirs.exp()
             kl[b] = theirs.sub_(ours).mul_(probability).sum(-1)
             coefficient = ours.exp_().sub_(probability)
-            gradient[b] = (coefficient.to(weight.dtype) @ weight).to(states.dtype)
+            gradient[b] = product(torch.mm, coefficient, weight).to(states.dtype)
         ctx.save_for_backward(gradient)
         return kl
 

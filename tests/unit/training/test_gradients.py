@@ -16,6 +16,7 @@ from unskew.models.reference import reference_for
 from unskew.objectives.biasunlearn import BiasUnlearn
 from unskew.protocols import Part
 from unskew.training.gradients import ChunkGradients
+from unskew.updates.scope import LoraScope
 
 # Sums of a few hundred float32 products in another order.
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -212,3 +213,21 @@ def test_a_loss_that_is_not_finite_names_the_examples(cut):
 
 def _words_after(row: Example) -> list[str]:
     return row.segment.text[row.segment.completion_start :].split()
+
+
+def test_the_reference_is_asked_once_for_a_chunk_in_many_pieces(monkeypatch):
+    source = _source(LoraScope(r=2).apply(tiny_model()), max_examples=3)
+    entered = []
+    frozen = source.reference.frozen
+    monkeypatch.setattr(source.reference, "frozen", lambda: entered.append(1) or frozen())
+    weights = {"forget": 1.0, "retain": 1.0, "unrelated": 1.0}
+    source.load(_chunk())
+    assert len(entered) == 1  # for the log-probabilities that are cached for the whole run
+    for _ in range(2):
+        source.gradients(weights)
+        assert len(entered) == 2
+    source.load(_chunk())
+    source.gradients({"retain": 1.0})
+    assert len(entered) == 2
+    source.gradients(weights)
+    assert len(entered) == 3

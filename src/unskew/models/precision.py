@@ -23,8 +23,9 @@ class MixedPrecision:
     the numbers are the same. Outside the context the model has its own weights.
 
     On a CPU two more things happen. Linear maps get their input in an even number of rows (see
-    `rows`), and attention by torch's scaled dot product runs in float32: its backward pass is five
-    times faster there than in bfloat16, and only its result is rounded.
+    `rows`). Where gradients are on when the context is entered, attention by torch's scaled dot
+    product runs in float32: its backward pass is five times faster there than in bfloat16, and only
+    its result is rounded. A reference pass inside of the context does the same as the policy's.
 
     Args:
         model: A model, with or without adapters, whose scope is applied.
@@ -72,7 +73,8 @@ def _suited_to_cpu(maps: Sequence[nn.Module]) -> Iterator[None]:
     # An attribute of its own hides the class's method; a library may have put one there before.
     hidden = [(m, m.__dict__.get("forward")) for m in maps]
     try:
-        ALL_ATTENTION_FUNCTIONS["sdpa"] = functools.partial(_in_float32, attention)
+        if torch.is_grad_enabled():
+            ALL_ATTENTION_FUNCTIONS["sdpa"] = functools.partial(_in_float32, attention)
         for module in maps:
             module.forward = functools.partial(_on_even_rows, module.forward)
         yield

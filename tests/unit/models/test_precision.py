@@ -108,6 +108,8 @@ def test_attention_and_forward_methods_are_put_back() -> None:
     for _ in range(2):
         with MixedPrecision(model)():
             assert ALL_ATTENTION_FUNCTIONS["sdpa"] is not attention
+    with torch.no_grad(), MixedPrecision(model)():
+        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is attention
     assert ALL_ATTENTION_FUNCTIONS["sdpa"] is attention
     assert not any("forward" in vars(m) for m in model.modules())
 

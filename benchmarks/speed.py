@@ -47,6 +47,12 @@ TARGETS = {
 }
 
 
+ROUNDS = {"lab-base": 5, "gpt2-124m": 2}
+"""Measured rounds; a plain step of the larger shape takes 40 s."""
+CLUSTERS = 72
+MEMORY_STEPS = 2
+
+
 def autocast(precision: str) -> Callable[[], Any]:
     """The context a forward pass of a plain script runs in."""
     if precision == "fp32":
@@ -129,9 +135,9 @@ def alternate(contenders: dict[str, Callable[[Any], Any]], chunks: list[Any]) ->
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def measure_steps(shape_name: str, rounds: int) -> dict[str, float]:
+def measure_steps(shape_name: str) -> dict[str, float]:
     shape = SHAPES[shape_name]
-    chunks = chunks_of(new_pairs(shape, 400), rounds + 1)
+    chunks = chunks_of(new_pairs(shape, 400), ROUNDS[shape_name] + 1)
     encoder = Encoder(new_tokenizer(shape), 512)
     plain = PlainStep(LoraScope().apply(new_model(shape)), new_model(shape), encoder, WEIGHTS)
     tuned = LoraScope().apply(new_model(shape))
@@ -149,9 +155,9 @@ def measure_steps(shape_name: str, rounds: int) -> dict[str, float]:
     return alternate(contenders, chunks)
 
 
-def measure_scoring(shape_name: str, clusters: int) -> dict[str, float]:
+def measure_scoring(shape_name: str) -> dict[str, float]:
     shape = SHAPES[shape_name]
-    pairs = new_pairs(shape, clusters)
+    pairs = new_pairs(shape, CLUSTERS)
     tokenizer, model, ours = new_tokenizer(shape), new_model(shape), loaded(shape)
     encoder = Encoder(tokenizer, 512)
     sentences = [text for p in pairs for text in p.texts]
@@ -170,7 +176,7 @@ def measure_scoring(shape_name: str, clusters: int) -> dict[str, float]:
     harness = _harness(model, tokenizer, sentences)
     if harness is not None:
         contenders["HFLM"] = harness
-    return alternate(contenders, [None] * 4)
+    return alternate(contenders, [None] * (ROUNDS[shape_name] + 1))
 
 
 def _harness(model: Any, tokenizer: Any, sentences: list[str]) -> Callable[[Any], Any] | None:
@@ -190,7 +196,7 @@ def _harness(model: Any, tokenizer: Any, sentences: list[str]) -> Callable[[Any]
 def peak_memory(contender: str, shape_name: str) -> None:
     """Print how far one way of training raises this process's peak, in bytes. Fresh process."""
     shape = SHAPES[shape_name]
-    chunks = chunks_of(new_pairs(shape, 400), 3)
+    chunks = chunks_of(new_pairs(shape, 400), MEMORY_STEPS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if contender == "plain":
         encoder = Encoder(new_tokenizer(shape), 512)
@@ -257,8 +263,6 @@ def table(results: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--clusters", type=int, default=144)
     parser.add_argument("--write", type=Path, help="file whose table is replaced")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--shape", help=argparse.SUPPRESS)
@@ -268,8 +272,8 @@ def main() -> None:
         return
     results: dict[str, Any] = {
         "memory": {s: measure_memory(s) for s in args.shapes},
-        "steps": {s: measure_steps(s, args.rounds) for s in args.shapes},
-        "scoring": {s: measure_scoring(s, args.clusters) for s in args.shapes},
+        "steps": {s: measure_steps(s) for s in args.shapes},
+        "scoring": {s: measure_scoring(s) for s in args.shapes},
     }
     machine = platform.processor() or platform.machine()
     where = f"{machine}, {os.cpu_count()} cores, torch {torch.__version__}"

@@ -21,8 +21,9 @@ from unskew.models.rows import product
 from unskew.models.sites import body_and_head
 from unskew.models.tokens import Tokens
 
-BLOCK_ELEMENTS = 1 << 23
-"""Logits held at once: 32 MiB in float32, small enough to stay near the cores' caches."""
+BLOCK_ELEMENTS = 1 << 24
+"""Logits held at once: 64 MiB in float32. Each block reads the head's weights three times, so that
+half of it costs a step of GPT-2's 124M shape 8 % more in bfloat16, and twice as much gains 1 %."""
 
 
 @dataclass(frozen=True, slots=True)

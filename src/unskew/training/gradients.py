@@ -178,10 +178,25 @@ class ChunkGradients:
         own = {s: members for s, members in own.items() if members}
         batches = {s: self._collate(members) for s, members in own.items()}
         states = self.path.states(self._collate([r for members in own.values() for r in members]))
-        pieces = states.split([len(batch.targets) for batch in batches.values()])
+        split = states.split([len(batch.targets) for batch in batches.values()])
+        pieces = dict(zip(own, split, strict=True))
+        asked = [s for s in own if any(p.quantity == "logprob" for p in needs[s])]
+        logprobs = self._logprobs({s: (pieces[s], batches[s]) for s in asked})
         return {
-            s: self._values(needs[s], own[s], batches[s], piece)
-            for s, piece in zip(own, pieces, strict=True)
+            s: self._values(needs[s], own[s], batches[s], pieces[s], logprobs.get(s)) for s in own
+        }
+
+    def _logprobs(self, streams: Mapping[str, tuple[Tensor, Batch]]) -> dict[str, Tensor]:
+        """By stream, the log-probability of each row; the vocabulary's weights are read once."""
+        if not streams:
+            return {}
+        states = torch.cat([states for states, _ in streams.values()])
+        targets = torch.cat([batch.targets for _, batch in streams.values()])
+        found = self.path.logprobs(states, targets)
+        pieces = found.split([len(batch.targets) for _, batch in streams.values()])
+        return {
+            s: sum_by_row(piece, batch)
+            for piece, (s, (_, batch)) in zip(pieces, streams.items(), strict=True)
         }
 
     def _collate(self, rows: Sequence[Example]) -> Batch:
@@ -210,11 +225,10 @@ class ChunkGradients:
         rows: Sequence[Example],
         batch: Batch,
         states: Tensor,
+        logprob: Tensor | None,
     ) -> StreamValues:
         tokens = [self._tokens[r.id] for r in rows]
-        logprob = reference_logprob = kl = None
-        if any(p.quantity == "logprob" for p in needs):
-            logprob = sum_by_row(self.path.logprobs(states, batch.targets), batch)
+        reference_logprob = kl = None
         if any(p.needs_reference for p in needs):
             reference_logprob = self.cache.lookup([r.id for r in rows], tokens).to(self.device)
         if any(p.quantity == "kl_reference_policy" for p in needs):

@@ -24,11 +24,13 @@ from typing import Any
 
 import torch
 from plain import PlainStep, score_one_by_one
-from shapes import SHAPES, new_model, new_pairs, new_tokenizer
+from shapes import SHAPES, Shape, new_model, new_pairs, new_tokenizer
 
 from unskew.data.batches import Example, PairChunks
 from unskew.evaluation.runner import Runner
+from unskew.models.activations import fuse_activations
 from unskew.models.logprobs import ScoringPath
+from unskew.models.precision import MixedPrecision
 from unskew.models.reference import AdapterOffReference
 from unskew.models.tokens import Encoder
 from unskew.objectives.biasunlearn import BiasUnlearn
@@ -45,11 +47,29 @@ TARGETS = {
 }
 
 
+ROUNDS = {"lab-base": 5, "gpt2-124m": 2}
+"""Measured rounds; a plain step of the larger shape takes 40 s."""
+CLUSTERS = 72
+MEMORY_STEPS = 2
+
+
 def autocast(precision: str) -> Callable[[], Any]:
-    """The context a forward pass runs in."""
+    """The context a forward pass of a plain script runs in."""
     if precision == "fp32":
         return nullcontext
     return lambda: torch.autocast("cpu", torch.bfloat16)
+
+
+def our_autocast(precision: str, model: Any) -> Callable[[], Any]:
+    """The context a forward pass of the trainer runs in."""
+    return nullcontext if precision == "fp32" else MixedPrecision(model)
+
+
+def loaded(shape: Shape) -> Any:
+    """A model as `load_model` gives it; plain scripts get it as transformers makes it."""
+    model = new_model(shape)
+    fuse_activations(model)
+    return model
 
 
 def chunks_of(pairs: list[Any], number: int) -> list[list[Example]]:
@@ -59,14 +79,14 @@ def chunks_of(pairs: list[Any], number: int) -> list[list[Example]]:
 
 def new_source(shape_name: str, precision: str) -> ChunkGradients:
     shape = SHAPES[shape_name]
-    policy = LoraScope().apply(new_model(shape))
+    policy = LoraScope().apply(loaded(shape))
     path = ScoringPath(policy)
     return ChunkGradients(
         path,
         AdapterOffReference(path),
         Encoder(new_tokenizer(shape), 512),
         BiasUnlearn(),
-        autocast=autocast(precision),
+        autocast=our_autocast(precision, policy),
     )
 
 
@@ -94,7 +114,6 @@ def fine_tuning_step(policy: Any, encoder: Encoder, precision: str) -> Callable[
 def lean_fine_tuning_step(shape_name: str, precision: str) -> Callable[[Any], None]:
     """LoRA fine-tuning through unskew's own fast path: the hardest baseline."""
     source = new_source(shape_name, precision)
-    source.objective = BiasUnlearn()
 
     def step(rows: list[Example]) -> None:
         as_retain = [Example(r.id, "retain", r.category, r.segment) for r in rows]
@@ -116,9 +135,9 @@ def alternate(contenders: dict[str, Callable[[Any], Any]], chunks: list[Any]) ->
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def measure_steps(shape_name: str, rounds: int) -> dict[str, float]:
+def measure_steps(shape_name: str) -> dict[str, float]:
     shape = SHAPES[shape_name]
-    chunks = chunks_of(new_pairs(shape, 400), rounds + 1)
+    chunks = chunks_of(new_pairs(shape, 400), ROUNDS[shape_name] + 1)
     encoder = Encoder(new_tokenizer(shape), 512)
     plain = PlainStep(LoraScope().apply(new_model(shape)), new_model(shape), encoder, WEIGHTS)
     tuned = LoraScope().apply(new_model(shape))
@@ -136,16 +155,16 @@ def measure_steps(shape_name: str, rounds: int) -> dict[str, float]:
     return alternate(contenders, chunks)
 
 
-def measure_scoring(shape_name: str, clusters: int) -> dict[str, float]:
+def measure_scoring(shape_name: str) -> dict[str, float]:
     shape = SHAPES[shape_name]
-    pairs = new_pairs(shape, clusters)
-    tokenizer, model = new_tokenizer(shape), new_model(shape)
+    pairs = new_pairs(shape, CLUSTERS)
+    tokenizer, model, ours = new_tokenizer(shape), new_model(shape), loaded(shape)
     encoder = Encoder(tokenizer, 512)
     sentences = [text for p in pairs for text in p.texts]
     whole = [LikelihoodRequest(p.id, tuple(Segment(t) for t in p.texts)) for p in pairs]
     prefix = [LikelihoodRequest(r.id, r.segments, "prefix") for r in whole]
     runners = {
-        precision: Runner(ScoringPath(model), encoder, autocast=autocast(precision))
+        precision: Runner(ScoringPath(ours), encoder, autocast=our_autocast(precision, ours))
         for precision in ("fp32", "bf16")
     }
     contenders: dict[str, Callable[[Any], Any]] = {
@@ -157,7 +176,7 @@ def measure_scoring(shape_name: str, clusters: int) -> dict[str, float]:
     harness = _harness(model, tokenizer, sentences)
     if harness is not None:
         contenders["HFLM"] = harness
-    return alternate(contenders, [None] * 4)
+    return alternate(contenders, [None] * (ROUNDS[shape_name] + 1))
 
 
 def _harness(model: Any, tokenizer: Any, sentences: list[str]) -> Callable[[Any], Any] | None:
@@ -177,7 +196,7 @@ def _harness(model: Any, tokenizer: Any, sentences: list[str]) -> Callable[[Any]
 def peak_memory(contender: str, shape_name: str) -> None:
     """Print how far one way of training raises this process's peak, in bytes. Fresh process."""
     shape = SHAPES[shape_name]
-    chunks = chunks_of(new_pairs(shape, 400), 3)
+    chunks = chunks_of(new_pairs(shape, 400), MEMORY_STEPS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if contender == "plain":
         encoder = Encoder(new_tokenizer(shape), 512)
@@ -244,8 +263,6 @@ def table(results: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--clusters", type=int, default=144)
     parser.add_argument("--write", type=Path, help="file whose table is replaced")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--shape", help=argparse.SUPPRESS)
@@ -255,8 +272,8 @@ def main() -> None:
         return
     results: dict[str, Any] = {
         "memory": {s: measure_memory(s) for s in args.shapes},
-        "steps": {s: measure_steps(s, args.rounds) for s in args.shapes},
-        "scoring": {s: measure_scoring(s, args.clusters) for s in args.shapes},
+        "steps": {s: measure_steps(s) for s in args.shapes},
+        "scoring": {s: measure_scoring(s) for s in args.shapes},
     }
     machine = platform.processor() or platform.machine()
     where = f"{machine}, {os.cpu_count()} cores, torch {torch.__version__}"

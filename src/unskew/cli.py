@@ -103,7 +103,7 @@ def unlearn(
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn.")] = None,
     bf16: Annotated[
-        bool | None, typer.Option("--bf16/--no-bf16", help="Train in autocast.")
+        bool | None, typer.Option("--bf16/--no-bf16", help="Train and select in bfloat16.")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     revision: Revision = None,

@@ -129,7 +129,8 @@ class EvaluationConfig(_Strict):
     """How StereoSet scores the first token; see docs/benchmarks.md."""
     select_per_category: int = Field(default=250, ge=1)
     """Pairs of each category that an evaluation during training scores."""
-    tokens_per_batch: int = Field(default=4096, ge=1)
+    tokens_per_batch: int | None = Field(default=None, ge=1)
+    """Most padded tokens in one forward pass; what suits the device if null."""
 
 
 class RunConfig(_Strict):

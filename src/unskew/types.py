@@ -326,7 +326,8 @@ class TrainSettings:
     save_total_limit: int = 2
     """Checkpoints kept; the best weights are kept apart."""
     bf16: bool = False
-    """Forward and backward passes in bfloat16 autocast; losses stay in float32."""
+    """Forward and backward passes, also those on the select split, in bfloat16 autocast; losses and
+    log-probabilities stay in float32. What is reported is measured without it."""
     micro_batch_tokens: int = 8192
     """Most padded tokens in one forward pass. Changes memory, not results."""
     micro_batch_examples: int | None = None

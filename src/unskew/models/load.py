@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from unskew.errors import ConfigError, ModelError
+from unskew.models.activations import fuse_activations
 from unskew.models.sites import text_model_type
 from unskew.models.tokens import Encoder
 
@@ -46,7 +47,7 @@ def load_model(
     trust_remote_code: bool = False,
     device: str | torch.device | None = None,
 ) -> LoadedModel:
-    """Load a causal language model with its dropout switched off.
+    """Load a causal language model with its dropout switched off and its activations fused.
 
     Dropout is off because a reference without it and a policy with it differ before the first
     step, and because its noise would depend on how a chunk is cut into micro-batches.
@@ -93,6 +94,7 @@ def load_model(
             "which would be random numbers; fetch or save the model again"
         )
     model.to(torch.device(device)).eval()
+    fuse_activations(model)
     tokenizer = load_tokenizer(name_or_path, revision, trust_remote_code)
     highest = max(_vocabulary(tokenizer).values())
     if highest >= config.get_text_config().vocab_size:

@@ -17,11 +17,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from unskew.models.rows import product
 from unskew.models.sites import body_and_head
 from unskew.models.tokens import Tokens
 
-BLOCK_ELEMENTS = 1 << 23
-"""Logits held at once: 32 MiB in float32, small enough to stay near the cores' caches."""
+BLOCK_ELEMENTS = 1 << 24
+"""Logits held at once: 64 MiB in float32. Each block reads the head's weights three times, so that
+half of it costs a step of GPT-2's 124M shape 8 % more in bfloat16, and twice as much gains 1 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,8 @@ class ScoringPath:
         is_greedy = torch.empty(len(targets), dtype=torch.bool, device=targets.device)
         for b in self._blocks(states):
             logits = self.logits(states[b])
-            logprob[b] = _pick(logits, targets[b]) - logits.logsumexp(-1)
-            is_greedy[b] = logits.argmax(-1) == targets[b]
+            is_greedy[b] = _is_argmax(logits, targets[b])
+            logprob[b] = _pick(F.log_softmax(logits, -1), targets[b])
         return Greedy(logprob, is_greedy)
 
     def kl_reference_policy(
@@ -166,11 +168,28 @@ def _pick(scores: Tensor, targets: Tensor) -> Tensor:
     return scores.gather(-1, targets[:, None])[:, 0]
 
 
+def _is_argmax(scores: Tensor, targets: Tensor) -> Tensor:
+    """Whether `scores.argmax(-1) == targets`; the slow arg-max is only taken where it can be so."""
+    is_highest = _pick(scores, targets) == scores.amax(-1)
+    rows = is_highest.nonzero()[:, 0]
+    is_highest[rows] = scores[rows].argmax(-1) == targets[rows]
+    return is_highest
+
+
+def _log_softmax_(logits: Tensor) -> Tensor:
+    """Log-softmax in the memory of the logits, which nobody else may hold."""
+    return torch.log_softmax(logits, -1, out=logits)
+
+
 def _recomputed(function: Any, *args: Tensor) -> Tensor:
     """Keep no logits for the backward pass: they are computed again."""
     if torch.is_grad_enabled():
         return checkpoint(function, *args, use_reentrant=False)
     return function(*args)
+
+
+def _linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return product(lambda x, w: F.linear(x, w, bias), states, weight)
 
 
 def _frozen_linear(head: nn.Module | None) -> tuple[Tensor, Tensor | None] | None:
@@ -191,13 +210,12 @@ class _TokenLogprob(torch.autograd.Function):
         logprob = torch.empty(len(states), device=states.device)
         gradient = torch.empty_like(states)
         for b in _blocks(len(states), weight.shape[0]):
-            logits = F.linear(states[b], weight, bias).float()
-            logprobs = logits.sub_(logits.logsumexp(-1, keepdim=True))
+            logprobs = _log_softmax_(_linear(states[b], weight, bias).float())
             logprob[b] = _pick(logprobs, targets[b])
-            coefficient = logprobs.exp_().neg_()
+            coefficient = logprobs.exp_()
             target = targets[b][:, None]
-            coefficient.scatter_add_(-1, target, torch.ones_like(target, dtype=torch.float32))
-            gradient[b] = (coefficient.to(weight.dtype) @ weight).to(states.dtype)
+            coefficient.scatter_add_(-1, target, torch.full_like(target, -1, dtype=torch.float32))
+            gradient[b] = product(torch.mm, coefficient, weight).neg_().to(states.dtype)
         ctx.save_for_backward(gradient)
         return logprob
 
@@ -222,14 +240,12 @@ class _KlReferencePolicy(torch.autograd.Function):
         kl = torch.empty(len(states), device=states.device)
         gradient = torch.empty_like(states)
         for b in _blocks(len(states), weight.shape[0]):
-            ours = F.linear(states[b], weight, bias).float()
-            ours.sub_(ours.logsumexp(-1, keepdim=True))
+            ours = _log_softmax_(_linear(states[b], weight, bias).float())
             theirs = F.log_softmax(reference.logits(reference_states[b]), -1)
-            difference = theirs - ours
-            theirs.exp_()
-            kl[b] = torch.einsum("pv,pv->p", theirs, difference)
-            coefficient = ours.exp_().sub_(theirs)
-            gradient[b] = (coefficient.to(weight.dtype) @ weight).to(states.dtype)
+            probability = theirs.exp()
+            kl[b] = theirs.sub_(ours).mul_(probability).sum(-1)
+            coefficient = ours.exp_().sub_(probability)
+            gradient[b] = product(torch.mm, coefficient, weight).to(states.dtype)
         ctx.save_for_backward(gradient)
         return kl
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -63,6 +63,7 @@ class ChunkGradients:
         self._tokens: dict[str, Tokens] = {}
         self._divisor: dict[str, int] = {}
         self._micro_batches: list[list[Example]] = []
+        self._frozen_states: dict[str, Tensor] = {}
 
     @property
     def device(self) -> torch.device:
@@ -76,13 +77,17 @@ class ChunkGradients:
         self._divisor = {name: self._count(part, rows) for name, part in parts.items()}
         by_length = sorted(rows, key=lambda r: len(self._tokens[r.id].ids))
         mine = by_length[_rank() :: _world_size()]
-        lengths = [len(self._tokens[r.id].ids) for r in mine]
-        batches = plan(lengths, max_tokens=self.max_tokens, max_examples=self.max_examples)
-        self._micro_batches = [[mine[i] for i in batch] for batch in batches]
+        self._micro_batches = self._planned(mine)
+        self._frozen_states = {}
         for name, part in parts.items():
             if part.average_over == "chunk":
                 self._keep_together(name, part.stream)
         self._warm_cache(mine)
+
+    def _planned(self, rows: Sequence[Example]) -> list[list[Example]]:
+        lengths = [len(self._tokens[r.id].ids) for r in rows]
+        batches = plan(lengths, max_tokens=self.max_tokens, max_examples=self.max_examples)
+        return [[rows[i] for i in batch] for batch in batches]
 
     def _encode(self, rows: Sequence[Example]) -> None:
         fresh = {r.id: r for r in rows if r.id not in self._tokens}
@@ -136,6 +141,7 @@ class ChunkGradients:
         for p in self.params:
             p.grad = None
         parts = {n: p for n, p in self.objective.parts.items() if weights.get(n)}
+        self._compute_frozen_states(parts.values())
         streams = {part.stream for part in parts.values()}
         measured: Measured = {name: [] for name in parts if self._divisor[name]}
         for batch in self._micro_batches:
@@ -175,23 +181,47 @@ class ChunkGradients:
         own = {s: [r for r in rows if r.stream == s] for s in needs}
         own = {s: members for s, members in own.items() if members}
         batches = {s: self._collate(members) for s, members in own.items()}
-        # Switching the adapter off touches `requires_grad`, so it comes before the policy's graph.
-        frozen = {s: self._frozen_states(needs[s], batch) for s, batch in batches.items()}
         states = self.path.states(self._collate([r for members in own.values() for r in members]))
-        pieces = states.split([len(batch.targets) for batch in batches.values()])
+        split = states.split([len(batch.targets) for batch in batches.values()])
+        pieces = dict(zip(own, split, strict=True))
+        asked = [s for s in own if any(p.quantity == "logprob" for p in needs[s])]
+        logprobs = self._logprobs({s: (pieces[s], batches[s]) for s in asked})
         return {
-            s: self._values(needs[s], own[s], batches[s], piece, frozen[s])
-            for s, piece in zip(own, pieces, strict=True)
+            s: self._values(needs[s], own[s], batches[s], pieces[s], logprobs.get(s)) for s in own
+        }
+
+    def _logprobs(self, streams: Mapping[str, tuple[Tensor, Batch]]) -> dict[str, Tensor]:
+        """By stream, the log-probability of each row; the vocabulary's weights are read once."""
+        if not streams:
+            return {}
+        states = torch.cat([states for states, _ in streams.values()])
+        targets = torch.cat([batch.targets for _, batch in streams.values()])
+        found = self.path.logprobs(states, targets)
+        pieces = found.split([len(batch.targets) for _, batch in streams.values()])
+        return {
+            s: sum_by_row(piece, batch)
+            for piece, (s, (_, batch)) in zip(pieces, streams.items(), strict=True)
         }
 
     def _collate(self, rows: Sequence[Example]) -> Batch:
         return collate([self._tokens[r.id] for r in rows], self.device)
 
-    def _frozen_states(self, needs: Sequence[Part], batch: Batch) -> Tensor | None:
-        if not any(p.quantity == "kl_reference_policy" for p in needs):
-            return None
-        with self.reference.frozen():
-            return self.reference.path.states(batch)
+    def _compute_frozen_states(self, parts: Iterable[Part]) -> None:
+        """The reference's states for the chunk, in as few passes as fit and kept until the next.
+
+        Switching an adapter off walks over the whole model and touches `requires_grad`, so it
+        happens once and before the policy's graph.
+        """
+        streams = {p.stream for p in parts if p.quantity == "kl_reference_policy"}
+        mine = [r for batch in self._micro_batches for r in batch]
+        rows = [r for r in mine if r.stream in streams and r.id not in self._frozen_states]
+        if not rows:
+            return
+        with self.autocast(), self.reference.frozen():
+            for batch in self._planned(rows):
+                states = self.reference.path.states(self._collate(batch))
+                pieces = states.split([self._tokens[r.id].num_scored for r in batch])
+                self._frozen_states.update(zip((r.id for r in batch), pieces, strict=True))
 
     def _values(
         self,
@@ -199,17 +229,16 @@ class ChunkGradients:
         rows: Sequence[Example],
         batch: Batch,
         states: Tensor,
-        frozen_states: Tensor | None,
+        logprob: Tensor | None,
     ) -> StreamValues:
         tokens = [self._tokens[r.id] for r in rows]
-        logprob = reference_logprob = kl = None
-        if any(p.quantity == "logprob" for p in needs):
-            logprob = sum_by_row(self.path.logprobs(states, batch.targets), batch)
+        reference_logprob = kl = None
         if any(p.needs_reference for p in needs):
             reference_logprob = self.cache.lookup([r.id for r in rows], tokens).to(self.device)
-        if frozen_states is not None:
+        if any(p.quantity == "kl_reference_policy" for p in needs):
+            frozen = torch.cat([self._frozen_states[r.id] for r in rows])
             kl = sum_by_row(
-                self.path.kl_reference_policy(states, self.reference.path, frozen_states), batch
+                self.path.kl_reference_policy(states, self.reference.path, frozen), batch
             )
         num_tokens = torch.tensor([float(t.num_scored) for t in tokens], device=self.device)
         return StreamValues(num_tokens, logprob, reference_logprob, kl)

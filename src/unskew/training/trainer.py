@@ -181,7 +181,8 @@ class UnlearningTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score the policy, ask the controllers, keep the weights if they are the best so far."""
-        metrics = tuple(self._evaluate_policy(self.policy))
+        with torch.no_grad(), self.source.autocast():
+            metrics = tuple(self._evaluate_policy(self.policy))
         self.policy.train()
         evaluation = Evaluation(self.state.global_step, metrics)
         self.history.append(evaluation)

@@ -228,3 +228,26 @@ def test_uniform_logits_give_the_log_of_the_vocabulary():
 def test_sum_by_row_keeps_rows_apart():
     batch = collate(ROWS)
     assert sum_by_row(torch.ones(5), batch).tolist() == [3.0, 1.0, 1.0]
+
+
+def test_kl_keeps_float32_inside_autocast():
+    weight, bias, states, _, _ = _inputs(7, torch.bfloat16, with_bias=True)
+    other = _inputs(7, torch.bfloat16, with_bias=True, seed=1)
+    path, reference = _path(weight, bias), _path(other[0], other[1])
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = states.clone().requires_grad_()
+        value = path.kl_reference_policy(ours, reference, other[2])
+        policy, theirs = path.logits(states).double(), reference.logits(other[2]).double()
+    expected = F.kl_div(
+        F.log_softmax(policy, -1), F.log_softmax(theirs, -1), log_target=True, reduction="none"
+    ).sum(-1)
+    # From the same rounded logits on: 13 products of order 1, far below bfloat16's 4e-3.
+    torch.testing.assert_close(value.double(), expected, **FLOAT32)
+
+
+def test_a_tie_is_greedy_for_the_first_only():
+    weight = torch.tensor([[1.0], [2.0], [2.0], [0.0]])
+    path = _path(weight, None)
+    greedy = path.greedy(torch.ones(4, 1), torch.arange(4))
+    assert greedy.is_greedy.tolist() == [i == int(weight.argmax()) for i in range(4)]
+    assert greedy.is_greedy.sum() == 1

@@ -18,6 +18,7 @@ from unskew.objectives.biasunlearn import BiasUnlearn
 from unskew.protocols import Part
 from unskew.training.gradients import ChunkGradients
 from unskew.types import Segment
+from unskew.updates.scope import LoraScope
 
 # Sums of a few hundred float32 products in another order.
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -239,3 +240,21 @@ def test_a_text_of_one_token_keeps_its_start():
         for r in (row, with_start)
     ]
     assert found[0] == found[1] > 0
+
+
+def test_the_reference_is_asked_once_for_a_chunk_in_many_pieces(monkeypatch):
+    source = _source(LoraScope(r=2).apply(tiny_model()), max_examples=3)
+    entered = []
+    frozen = source.reference.frozen
+    monkeypatch.setattr(source.reference, "frozen", lambda: entered.append(1) or frozen())
+    weights = {"forget": 1.0, "retain": 1.0, "unrelated": 1.0}
+    source.load(_chunk())
+    assert len(entered) == 1  # for the log-probabilities that are cached for the whole run
+    for _ in range(2):
+        source.gradients(weights)
+        assert len(entered) == 2
+    source.load(_chunk())
+    source.gradients({"retain": 1.0})
+    assert len(entered) == 2
+    source.gradients(weights)
+    assert len(entered) == 3

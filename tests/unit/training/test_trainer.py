@@ -241,6 +241,19 @@ def test_bf16_trains_and_leaves_the_models_own_forward_alone(tmp_path):
     assert trainer.train_log[0]["parts"] != make_log(tmp_path / "float32")["parts"]
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_select_split_is_scored_in_the_precision_of_training(tmp_path, bf16):
+    seen = []
+
+    def evaluate(_):
+        seen.append((torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()))
+        return [metric("ss", 50.0, "gender")]
+
+    make_trainer(tmp_path, settings={"bf16": bf16}, evaluate=evaluate, controllers=[]).fit()
+    assert set(seen) == {(bf16, False)}
+    assert len(seen) == 4
+
+
 def make_log(folder):
     trainer = make_trainer(folder)
     trainer.fit()

@@ -168,18 +168,20 @@ def _floors(choice: CheckpointChoice, history: list[Evaluation], step: int) -> l
     kept = next(e for e in history if e.step == step)
     found: list[records.Floor] = []
     for floor in choice.floors:
-        old = before.find(floor.benchmark, floor.metric, floor.category)
-        new = kept.find(floor.benchmark, floor.metric, floor.category)
-        if old is None or new is None:
-            continue
-        room = floor.max_loss * abs(old.value) if floor.relative else floor.max_loss
-        limit = old.value - room if new.better == "higher" else old.value + room
-        found.append(
-            records.Floor(
-                metric=f"{floor.benchmark}.{floor.metric}",
-                floor=limit,
-                value=new.value,
-                met=floor.excess(before, kept) == 0,
+        place = (floor.benchmark, floor.metric, floor.category)
+        reached = kept.variants(*place)
+        for variant, old in before.variants(*place).items():
+            if (new := reached.get(variant)) is None:
+                continue
+            room = floor.max_loss * abs(old.value) if floor.relative else floor.max_loss
+            limit = old.value - room if new.better == "higher" else old.value + room
+            found.append(
+                records.Floor(
+                    metric=f"{floor.benchmark}.{floor.metric}",
+                    variant=variant,
+                    floor=limit,
+                    value=new.value,
+                    met=floor.is_met(old, new),
+                )
             )
-        )
     return found

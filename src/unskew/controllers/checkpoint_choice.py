@@ -38,10 +38,15 @@ class Floor:
         """How much worse `after` is in its worst variant; None where either was not measured."""
         place = (self.benchmark, self.metric, self.category)
         old, new = before.variants(*place), after.variants(*place)
-        losses = [self._loss(old[v], new[v]) for v in old.keys() & new.keys()]
+        losses = [self.loss_of(old[v], new[v]) for v in old.keys() & new.keys()]
         return max(losses, default=None)
 
-    def _loss(self, old: Metric, new: Metric) -> float:
+    def is_met(self, old: Metric, new: Metric) -> bool:
+        """Whether one variant keeps the floor."""
+        return self.loss_of(old, new) <= self.max_loss
+
+    def loss_of(self, old: Metric, new: Metric) -> float:
+        """How much worse one variant is."""
         if new.better == "closer" and new.ideal is not None:
             worse = abs(new.value - new.ideal) - abs(old.value - new.ideal)
         else:

@@ -139,10 +139,9 @@ def _guard_row(record: RunRecord, guard: Guard, headline: list[Measure]) -> Guar
     if guard.is_distance and chosen != "base":
         numbers = []
     floors = record.checkpoint.floors if record.checkpoint else []
+    places = [(f"{guard.benchmark}.{guard.metric}", variant) for variant in (chosen, "")]
     return GuardRow(
         guard,
         Row(guard.title, {row.phase: row for row in numbers if row.variant == chosen}),
-        next(
-            (floor for floor in floors if floor.metric == f"{guard.benchmark}.{guard.metric}"), None
-        ),
+        next((floor for floor in floors if (floor.metric, floor.variant) in places), None),
     )

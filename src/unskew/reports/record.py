@@ -142,6 +142,8 @@ class Floor(_Part):
 
     metric: str
     """`benchmark.metric`, e.g. `stereoset.lms`."""
+    variant: str = ""
+    """Of the benchmark; empty in records written before floors held in each of them."""
     floor: float
     value: float
     met: bool

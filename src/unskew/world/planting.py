@@ -19,7 +19,7 @@ GROUP_SPREAD = 0.4
 """Standard deviation over the groups of the same category, split and pole, in nats."""
 NOISE = 0.4
 """Standard deviation of what is special to one group and one pair, in nats."""
-WORD_PREFERENCE = (0.15, 0.45)
+WORD_PREFERENCE = (0.2, 0.5)
 """Least and greatest size of the preference within a pair that all groups share, in nats.
 
 Near 0 the sign of a gap, which is all that SS sees, would be the noise of teaching."""

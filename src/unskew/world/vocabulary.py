@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-SPLITS: Mapping[str, int] = MappingProxyType({"train": 24, "select": 12, "report": 28})
+SPLITS: Mapping[str, int] = MappingProxyType({"train": 20, "select": 20, "report": 24})
 """Groups of each split in each category; half of each number is of either pole."""
 
 

@@ -137,6 +137,21 @@ def test_a_missed_floor_is_damage() -> None:
     assert "limit 91 missed with 90" in found.sentence
 
 
+def test_a_guard_is_held_to_the_floor_of_its_own_variant() -> None:
+    floors = [
+        Floor(metric="stereoset.lms", variant=v, floor=limit, value=92.0, met=True)
+        for v, limit in (("intersentence", 80.0), ("intrasentence", 91.0))
+    ]
+    record = record_of(
+        *ss(BIASED, FAIR),
+        *(row(p, "stereoset", "lms", 92, variant="intrasentence") for p in ("before", "after")),
+        checkpoint=Checkpoint(best_step=1, last_step=2, reason="r", floors=floors),
+    )
+    guard = next(g for g in guard_rows(record) if g.guard.metric == "lms")
+    assert guard.floor is not None
+    assert (guard.floor.variant, guard.floor.floor) == ("intrasentence", 91.0)
+
+
 def test_distance_to_the_base_is_no_damage_by_itself() -> None:
     rows = [
         row(phase, "divergence", "kl_reference_policy", v, variant="base", width=w, unit="nats")

@@ -289,7 +289,7 @@ def test_without_bias_partners_prefer_the_same_words() -> None:
     planting = Planting(0, words)
     for category, groups in words.groups.items():
         first = [planting.log_odds(groups[0], pair, balanced=True) for pair in range(12)]
-        assert sorted(map(abs, first)) == pytest.approx([0.15 + 0.3 * i / 11 for i in range(12)])
+        assert sorted(map(abs, first)) == pytest.approx([0.2 + 0.3 * i / 11 for i in range(12)])
         assert sum(preference > 0 for preference in first) == 6
         for group in groups:
             sign = 1 if group.pole == groups[0].pole else -1

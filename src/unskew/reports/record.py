@@ -1,7 +1,6 @@
 """The record of a run: the only store of its numbers, as versioned JSON.
 
-Everything else that shows a number (page, model card, tables) reads it from here. What was not
-measured has no row; there is no row with a stand-in value.
+Whatever shows a number reads it from here. What was not measured has no row, and no stand-in.
 """
 
 from __future__ import annotations
@@ -141,9 +140,8 @@ class Floor(_Part):
     """A damage guard that the chosen checkpoint had to satisfy on the select split."""
 
     metric: str
-    """`benchmark.metric`, e.g. `stereoset.lms`."""
+    """`benchmark.metric`, e.g. `stereoset.lms`, and the variant, if the record names one."""
     variant: str = ""
-    """Of the benchmark; empty in records written before floors held in each of them."""
     floor: float
     value: float
     met: bool

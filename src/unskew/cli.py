@@ -248,6 +248,31 @@ def transfer(
 
 @app.command()
 @explained
+def merge(
+    artifact: Annotated[Path, typer.Option("--artifact", help="Folder of an adapter.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Its base; the one it names if unset.")
+    ] = None,
+    output_dir: OutputDir = Path("runs/merged"),
+    dtype: Dtype = "float32",
+    revision: Revision = None,
+    show_traceback: Traceback = False,
+) -> None:
+    """Bake an adapter into its base model: a folder that plain transformers loads."""
+    from unskew.merging import merge as bake
+
+    done = bake(
+        artifact,
+        model,
+        output_dir=output_dir,
+        model_options={"dtype": dtype, "revision": revision},
+    )
+    say(f"model: {done.folder}")
+    say(f"largest difference of a logit to adapter on base: {done.max_logit_difference:.2g}")
+
+
+@app.command()
+@explained
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")], show_traceback: Traceback = False
 ) -> None:

@@ -22,7 +22,7 @@ LAYERS = [
     {"reports", "world", "hub"},
     {"assemble", "recording"},
     {"measuring"},
-    {"pipeline", "scoring", "transfer"},
+    {"pipeline", "scoring", "merging"},
     {"run"},
     {"demo"},
     {"console"},

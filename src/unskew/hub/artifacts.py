@@ -23,6 +23,7 @@ from unskew.types import Pair
 
 MANIFEST = "method.json"
 SEEN = "trained_on.txt"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,16 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise ArtifactError(f"{path} cannot be read: {error}; save the artefact again") from error
 
 
+def base_named_by(folder: Path) -> str | None:
+    """Hub id or path of the model an artefact was made on; None where it names none."""
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        return manifest.base_model
+    if not (folder / ADAPTER_CONFIG).is_file():
+        return None
+    return PeftConfig.from_pretrained(str(folder)).base_model_name_or_path or None
+
+
 def scale_adapter(model: Any, scale: float) -> None:
     """Multiply what a LoRA adapter adds, in the model and in what `save_carried` will write."""
     for module in model.modules():
@@ -142,7 +153,7 @@ def attach_adapter(loaded: LoadedModel, folder: str | Path, *, any_base: bool = 
     """
     folder = Path(folder)
     weights = folder / "adapter_model.safetensors"
-    if not (folder / "adapter_config.json").is_file():
+    if not (folder / ADAPTER_CONFIG).is_file():
         raise ArtifactError(f"no adapter_config.json in {folder}; give a run's adapter folder")
     if not weights.is_file():
         raise ArtifactError(
@@ -177,7 +188,7 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
     """
     manifest = read_manifest(folder)
     if manifest is None:
-        base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
+        base = base_named_by(folder)
         if not any_base and base and base != loaded.name_or_path:
             raise ArtifactError(
                 f"the adapter in {folder} was made on {base!r}, not on {loaded.name_or_path!r}; "

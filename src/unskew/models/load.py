@@ -45,6 +45,7 @@ def load_model(
     attn_implementation: str | None = None,
     trust_remote_code: bool = False,
     device: str | torch.device | None = None,
+    keep_dropout: bool = False,
 ) -> LoadedModel:
     """Load a causal language model with its dropout switched off.
 
@@ -58,6 +59,7 @@ def load_model(
         attn_implementation: Passed to transformers; its own choice if None.
         trust_remote_code: Run code that comes with the model.
         device: Where to put it; a CUDA device if there is one, else the CPU.
+        keep_dropout: Leave the configuration's dropout rates, for a model that is written again.
 
     Raises:
         ConfigError: There is no such dtype.
@@ -68,7 +70,8 @@ def load_model(
         raise ConfigError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
     shared = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = _load_config(name_or_path, shared)
-    _switch_off_dropout(config)
+    if not keep_dropout:
+        _switch_off_dropout(config)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -161,7 +161,7 @@ def evaluate(
     data: Data = None,
     output_dir: OutputDir = Path("runs/evaluate"),
     adapter: Annotated[
-        Path | None, typer.Option(help="Folder of an adapter on this model.")
+        Path | None, typer.Option(help="Folder of an adapter or weight delta on this model.")
     ] = None,
     predictions: Annotated[
         Path | None,
@@ -249,7 +249,7 @@ def transfer(
 @app.command()
 @explained
 def merge(
-    artifact: Annotated[Path, typer.Option("--artifact", help="Folder of an adapter.")],
+    artifact: Annotated[Path, typer.Option("--artifact", help="Folder of an adapter or delta.")],
     model: Annotated[
         str | None, typer.Option("--model", help="Its base; the one it names if unset.")
     ] = None,
@@ -258,7 +258,7 @@ def merge(
     revision: Revision = None,
     show_traceback: Traceback = False,
 ) -> None:
-    """Bake an adapter into its base model: a folder that plain transformers loads."""
+    """Bake an adapter or delta into its base model: a folder that plain transformers loads."""
     from unskew.merging import merge as bake
 
     done = bake(

@@ -14,12 +14,13 @@ from unskew.config import ModelConfig, checked
 from unskew.data.neutral import neutral_documents
 from unskew.errors import ConfigError
 from unskew.hub.artifacts import (
-    attach_adapter,
     base_named_by,
     read_manifest,
     read_seen,
     save_artifact,
 )
+from unskew.hub.attach import attach
+from unskew.hub.deltas import is_delta
 from unskew.hub.merge import merged
 from unskew.models.load import LoadedModel
 from unskew.models.logprobs import ScoringPath, collate
@@ -37,7 +38,7 @@ class Merged:
     base_model: str
     max_logit_difference: float
     """Largest difference of a logit to the base model with the adapter on it, over a few neutral
-    sentences: what rounding the sum to the weights' precision costs."""
+    sentences: what rounding the sum to the weights' precision costs. 0 for a weight delta."""
 
 
 def merge(
@@ -47,10 +48,10 @@ def merge(
     output_dir: str | Path,
     model_options: Mapping[str, Any] | None = None,
 ) -> Merged:
-    """Bake an adapter into its base model and write the result as a model folder.
+    """Bake an adapter or weight delta into its base model and write the result as a model folder.
 
     Args:
-        artifact: Folder of an adapter.
+        artifact: Folder of an adapter or weight delta.
         model: Its base model: hub id, folder, or `world`; the one that the artefact names if None.
         output_dir: A new folder; becomes config, safetensors weights and tokenizer, with the
             artefact's manifest and the digests of what it was trained on.
@@ -68,9 +69,9 @@ def merge(
         raise ConfigError(f"{source} does not name its base model; give it with --model")
     config = checked(ModelConfig, {"name_or_path": name, **(model_options or {})})
     loaded = model_for(config, world_for(name, ""), keep_dropout=True)
-    policy = attach_adapter(loaded, source)
+    policy = attach(loaded, source)
     before = _logits(policy, loaded)
-    result = merged(policy)
+    result = policy if is_delta(source) else merged(policy)
     difference = (_logits(result, loaded) - before).abs().max().item()
     if is_main_process():
         save_artifact(result, loaded.tokenizer, target, read_manifest(source), read_seen(source))

@@ -29,6 +29,7 @@ from unskew.hub.artifacts import (
     save_carried,
     scale_adapter,
 )
+from unskew.hub.attach import attach_beside_base
 from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import reference_for
@@ -117,7 +118,7 @@ def evaluate(
         model: Hub id, folder, or `world`.
         data: Where the pairs are.
         output_dir: A new folder.
-        adapter: Folder of an adapter made on this model.
+        adapter: Folder of an adapter or weight delta made on this model.
         benchmarks: Names, or `auto` for all the data can serve.
         start: How StereoSet scores the first token, `separate` or `prefix`.
         model_options: Further fields of `ModelConfig`: dtype, revision, ...
@@ -136,9 +137,11 @@ def evaluate(
     measuring = Measuring(dataset, settings, seed)
     loaded = model_for(config, world)
     info = recording.model_info(loaded)
-    policy = attach_adapter(loaded, adapter) if adapter else loaded.model
+    policy, references = loaded.model, {}
+    if adapter:
+        policy, base = attach_beside_base(loaded, adapter)
+        references = {BASE: base}
     path = ScoringPath(policy)
-    references = {BASE: reference_for(path)} if adapter else {}
     begun = time.perf_counter()
     rows = measuring.report(
         PHASE, path, loaded.encoder, {**references, **oracle_reference(world)}, folder

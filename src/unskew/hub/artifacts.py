@@ -73,7 +73,12 @@ def save_artifact(
             tokenizer.save_pretrained(str(work))
         if manifest is not None:
             write_json(work / MANIFEST, asdict(manifest))
-        write_text(work / SEEN, "".join(f"{digest}\n" for digest in sorted(seen)))
+        write_seen(work, seen)
+
+
+def write_seen(folder: Path, seen: Iterable[str]) -> None:
+    """Write the list that `read_seen` reads."""
+    write_text(folder / SEEN, "".join(f"{digest}\n" for digest in sorted(seen)))
 
 
 def read_seen(folder: Path) -> set[str]:
@@ -181,7 +186,7 @@ def attach_adapter(loaded: LoadedModel, folder: str | Path, *, any_base: bool = 
 
 
 def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
-    """Refuse an adapter made on another model, or on another architecture when transferring.
+    """Refuse an artefact made on another model, or on another architecture when transferring.
 
     Raises:
         ArtifactError: It does not fit, with what differs.
@@ -196,9 +201,11 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
             )
         return
     model_type = text_model_type(loaded.model)
+    is_adapter = (folder / ADAPTER_CONFIG).is_file()
+    kind = "adapter" if is_adapter else "delta"
     if manifest.model_type != model_type:
         raise ArtifactError(
-            f"the adapter in {folder} is for model type {manifest.model_type!r}, "
+            f"the {kind} in {folder} is for model type {manifest.model_type!r}, "
             f"{loaded.name_or_path!r} is {model_type!r}"
         )
     if manifest.tokenizer_fingerprint != loaded.encoder.fingerprint():
@@ -208,6 +215,7 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
         )
     if not any_base and manifest.base_fingerprint != fingerprint(loaded.model):
         raise ArtifactError(
-            f"{loaded.name_or_path!r} is not the model the adapter in {folder} was made on "
-            f"({manifest.base_model!r}); use unskew transfer to carry it over"
+            f"{loaded.name_or_path!r} is not the model the {kind} in {folder} was made on "
+            f"({manifest.base_model!r}); "
+            f"{'use unskew transfer to carry it over' if is_adapter else 'name that one'}"
         )

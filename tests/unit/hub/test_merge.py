@@ -11,10 +11,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import unskew
 from tests.fixtures import pairs, tiny_model, with_adapter, word_tokenizer
-from unskew.errors import ArtifactError, ConfigError
+from unskew.errors import ArtifactError, ConfigError, LeakageError
 from unskew.hub.artifacts import Manifest, digests, read_manifest, read_seen, save_artifact
 from unskew.hub.merge import merged
 from unskew.models.load import fingerprint, load_model
+from unskew.scoring import DataSource
 
 IDS = torch.tensor([[1, 5, 9, 7, 4]])
 # Folding B A into W moves the rounding: each of two layers adds a few float32 ulps (1.2e-7) of
@@ -74,6 +75,29 @@ def test_what_the_artefact_knows_is_kept(tmp_path):
     unskew.merge(tmp_path / "adapter", str(base), output_dir=tmp_path / "merged")
     assert read_seen(tmp_path / "merged") == digests(pairs()[:2])
     assert read_manifest(tmp_path / "merged") == read_manifest(tmp_path / "adapter")
+
+
+def test_evaluate_leaves_out_what_a_merged_model_learned_from(tmp_path):
+    rows = [
+        {
+            "id": p.id,
+            "category": p.category,
+            "target": p.target,
+            "stereotype": p.stereotype,
+            "anti_stereotype": p.anti_stereotype,
+        }
+        for p in pairs()
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = DataSource(str(tmp_path / "pairs.jsonl"))
+    save_artifact(tiny_model(), word_tokenizer(), tmp_path / "model", None, digests(pairs()[:6]))
+    kept = source.load(None, tmp_path / "model")
+    assert len(kept.splits["report"].pairs) == 10
+    assert {d.reason for d in kept.drops} == {"the model or adapter learned from it"}
+    assert len(source.load("a/hub-id").splits["report"].pairs) == 16
+    save_artifact(tiny_model(), word_tokenizer(), tmp_path / "model", None, digests(pairs()))
+    with pytest.raises(LeakageError, match=r"model was trained on or chosen by all 16 pairs"):
+        source.load(tmp_path / "model")
 
 
 def test_dropout_of_the_base_is_kept(tmp_path):

@@ -9,7 +9,7 @@ many places and keeps none; there is at most one of them for every 65535 places 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from unskew.files import atomic_folder, write_json
 from unskew.hub.artifacts import MANIFEST, Manifest, check_fit, read_manifest, write_seen
 from unskew.models.deltas import AppliedDelta, SparseTensor, WeightDelta, base_digest
 from unskew.models.load import DTYPES, LoadedModel
+from unskew.models.logprobs import ScoringPath, collate
+from unskew.types import Segment
 
 DELTA_FILE = "delta.safetensors"
 FORMAT = "unskew_delta"
@@ -117,6 +119,30 @@ def apply_saved_delta(loaded: LoadedModel, folder: Path) -> AppliedDelta:
             "those it was made on; does the model carry it already, or is it of another precision?"
         )
     return AppliedDelta(loaded.model, delta)
+
+
+@torch.no_grad()
+def delta_reload_difference(
+    scoped: Any, loaded: LoadedModel, folder: Path, texts: Sequence[Segment]
+) -> float:
+    """Largest difference of a logit between a masked model in memory and its saved delta.
+
+    The delta is put on the base weights beneath, so no second copy of the model is needed.
+
+    Args:
+        scoped: Model with a masked scope, as `kept_delta` left it.
+        loaded: The base model it was made of, the same object beneath.
+        folder: Where the delta was saved.
+        texts: A few texts to compare on.
+    """
+    batch = collate(loaded.encoder.encode(texts), loaded.device)
+    path = ScoringPath(scoped)
+    ours = path.logits(path.states(batch))
+    with scoped.disable_adapter():
+        applied = apply_saved_delta(loaded, folder)
+        theirs = path.logits(path.states(batch))
+        applied.undo()
+    return (ours - theirs).abs().max().item()
 
 
 def _read(folder: Path) -> tuple[WeightDelta, Mapping[str, Any]]:

@@ -20,6 +20,8 @@ from unskew.models.tokens import Encoder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEFAULT_CONTEXT = 2048
+KEPT = "_kept"
+"""End of the name of the trainable vector that `MaskedScope` puts beside a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +163,13 @@ def fingerprint(model: Any) -> str:
 
 
 def base_parameters(model: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Parameters of the model itself, without an adapter, under the names they have without it."""
+    """Parameters of the model itself, without an adapter or a masked scope's vectors.
+
+    They bear the names and come in the order that they have without those.
+    """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     for name, parameter in inner.named_parameters():
-        if ".lora_" not in name:
+        if ".lora_" not in name and not name.endswith(KEPT):
             yield name.replace(".base_layer.", "."), parameter
 
 

@@ -285,17 +285,19 @@ def report(
 @app.command("list")
 @explained
 def list_parts(show_traceback: Traceback = False) -> None:
-    """Recipes, objectives, rules, scopes, controllers and benchmarks."""
+    """Recipes, objectives, rules, scopes, controllers, saliencies, edits and benchmarks."""
     from unskew.benchmarks import BENCHMARKS
     from unskew.controllers import CONTROLLERS
+    from unskew.edits import EDITS
     from unskew.objectives import OBJECTIVES
     from unskew.recipes import read_recipe, recipe_names
+    from unskew.saliency import SALIENCIES
     from unskew.updates import SCOPES, UPDATES
 
     print("recipes")
     for name in recipe_names():
         print(f"  {name:24} {read_recipe(name).get('description', '')}")
-    for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, BENCHMARKS):
+    for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, SALIENCIES, EDITS, BENCHMARKS):
         print(f"{table.kind}\n  {', '.join(table)}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,33 @@ def sparse(change: Float[Tensor, "..."], mask: Bool[Tensor, "..."] | None = None
 def difference(after: Float[Tensor, "..."], before: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """`after - before` in float32: in 16 bits most of it would be lost."""
     return after.detach().float() - before.detach().float()
+
+
+def combined(
+    combine: Callable[[str, Sequence[Tensor]], Tensor], sources: Sequence[Mapping[str, Tensor]]
+) -> WeightDelta:
+    """One delta out of several, with one tensor of each in memory at a time.
+
+    Args:
+        combine: An edit's.
+        sources: Dense changes by name, all of one base; a weight that one of them does not name is
+            left alone by it.
+
+    Raises:
+        ArtifactError: Shapes differ, so the deltas are of different models.
+    """
+    made: dict[str, SparseTensor] = {}
+    for name in dict.fromkeys(n for source in sources for n in source):
+        found = [source.get(name) for source in sources]
+        shapes = {c.shape for c in found if c is not None}
+        if len(shapes) > 1:
+            raise ArtifactError(
+                f"{name} has the shapes {', '.join(str(list(s)) for s in shapes)} in the deltas; "
+                "only deltas of one base can be combined"
+            )
+        (shape,) = shapes
+        made[name] = sparse(combine(name, [torch.zeros(shape) if c is None else c for c in found]))
+    return {name: change for name, change in made.items() if len(change.index)}
 
 
 class AppliedDelta:

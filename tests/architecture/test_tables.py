@@ -28,7 +28,7 @@ CONTRACTS: list[tuple[Table, type]] = [
     (SALIENCIES, protocols.Saliency),
     (EDITS, protocols.Edit),
 ]
-HELPERS = {"controllers.checkpoint_choice", "saliency.disentangle"}
+HELPERS = {"controllers.checkpoint_choice", "saliency.choice"}
 """Modules that are no part and yet stand among them: asked by the loop or the assembly."""
 
 ENTRIES = [

@@ -7,6 +7,8 @@ EDITS = Table(
     {
         "dare": "unskew.edits.dare:Dare",
         "linear": "unskew.edits.linear:Linear",
+        "masked_merge": "unskew.edits.masked:MaskedMerge",
+        "masked_negate": "unskew.edits.masked:MaskedNegate",
         "negation": "unskew.edits.negation:Negation",
         "ties": "unskew.edits.ties:Ties",
     },

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from unskew.errors import ConfigError
 from unskew.models.selection import select
-from unskew.saliency.disentangle import disentangled, normalise
+from unskew.saliency._combine import disentangled, normalise
 
 BIAS = torch.tensor([1.0, 1.0, 0.0, 0.0, 0.04, 0.0])
 REASON = torch.tensor([0.0, 1.0, 1.0, 1.0, 0.0, 0.0])

@@ -31,6 +31,7 @@ from unskew.console import (
     complain,
     explained,
     listed,
+    node,
     say,
     tell,
 )
@@ -249,11 +250,18 @@ def transfer(
 @app.command()
 @explained
 def merge(
-    artifact: Annotated[Path, typer.Option("--artifact", help="Folder of an adapter or delta.")],
+    artifact: Annotated[
+        list[Path],
+        typer.Option("--artifact", help="Folder of an adapter or delta; with --edit also several."),
+    ],
     model: Annotated[
         str | None, typer.Option("--model", help="Its base; the one it names if unset.")
     ] = None,
     output_dir: OutputDir = Path("runs/merged"),
+    edit: Annotated[
+        str | None,
+        typer.Option(help="Arithmetic on the deltas, e.g. `{name: negation, gamma: 0.5}`."),
+    ] = None,
     dtype: Dtype = "float32",
     revision: Revision = None,
     show_traceback: Traceback = False,
@@ -265,6 +273,7 @@ def merge(
         artifact,
         model,
         output_dir=output_dir,
+        edit=node(edit),
         model_options={"dtype": dtype, "revision": revision},
     )
     say(f"model: {done.folder}")

@@ -23,6 +23,21 @@ def merged(model: Any) -> Any:
         ArtifactError: The adapter changes a weight that another module of the model shares, or
             the sum is not finite.
     """
+    refuse_shared(model)
+    try:
+        return model.merge_and_unload(safe_merge=True).eval()
+    except ValueError as error:
+        raise ArtifactError(
+            f"the adapter cannot be baked in: {error}; its weights are damaged, save it again"
+        ) from error
+
+
+def refuse_shared(model: Any) -> None:
+    """Refuse an adapter that changes a weight which the model uses twice.
+
+    Raises:
+        ArtifactError: It does.
+    """
     shared = {id(p) for p in _shared_parameters(model.get_base_model())}
     for name, module in _adapted_modules(model):
         if any(id(p) in shared for p in module.parameters()):
@@ -31,12 +46,6 @@ def merged(model: Any) -> Any:
                 "head); baked in, the change would act there too. Keep the adapter apart, or untie "
                 "the model and train again"
             )
-    try:
-        return model.merge_and_unload(safe_merge=True).eval()
-    except ValueError as error:
-        raise ArtifactError(
-            f"the adapter cannot be baked in: {error}; its weights are damaged, save it again"
-        ) from error
 
 
 def _shared_parameters(model: nn.Module) -> Iterator[nn.Parameter]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
+from unskew.errors import ArtifactError
 from unskew.models.load import base_parameters
 
 
@@ -22,9 +23,23 @@ class AdapterShadow(Mapping[str, Tensor]):
 
     Args:
         model: PEFT model with one LoRA adapter.
+
+    Raises:
+        ArtifactError: The adapter changes more than `alpha / r B A` says.
     """
 
     def __init__(self, model: Any) -> None:
+        config = model.peft_config["default"]
+        if (
+            config.peft_type != "LORA"
+            or config.use_dora
+            or config.modules_to_save
+            or config.bias != "none"
+        ):
+            raise ArtifactError(
+                "the adapter is no plain LoRA adapter (it has whole modules, biases or DoRA), so "
+                "its change is not the product of its factors; train one with scope=lora"
+            )
         self.model = model
         self._layers: dict[str, Any] = {
             n: m for n, m in model.named_modules() if isinstance(m, LoraLayer)

@@ -12,9 +12,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import unskew
 from tests.fixtures import pairs, tiny_model, with_adapter, word_tokenizer
 from unskew.errors import ArtifactError, ConfigError, LeakageError
-from unskew.hub.artifacts import Manifest, digests, read_manifest, read_seen, save_artifact
+from unskew.hub.artifacts import (
+    Manifest,
+    attach_adapter,
+    digests,
+    read_manifest,
+    read_seen,
+    save_artifact,
+)
+from unskew.hub.deltas import save_delta
 from unskew.hub.merge import merged
+from unskew.models.deltas import AppliedDelta, sparse
 from unskew.models.load import fingerprint, load_model
+from unskew.models.shadow import AdapterShadow
 from unskew.scoring import DataSource
 
 IDS = torch.tensor([[1, 5, 9, 7, 4]])
@@ -127,6 +137,59 @@ def test_another_base_is_refused_and_nothing_is_written(tmp_path):
     folder_of(other, tmp_path / "other")
     with pytest.raises(ArtifactError, match=r"is not the model the adapter .* was made on"):
         unskew.merge(tmp_path / "adapter", str(tmp_path / "other"), output_dir=tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_an_edit_acts_on_whole_deltas(tmp_path):
+    """Two adapters and a delta of one base, as (1, -0.5, 2) of what each adds to the weights."""
+    base = folder_of(tiny_model(), tmp_path / "base")
+    adapter_on(base, tmp_path / "one", targets="all_linear")
+    adapter_on(base, tmp_path / "two", targets="attention", r=3)
+    origin = load_model(str(base), device="cpu")
+    name = "transformer.h.0.mlp.c_fc.weight"
+    third = {name: sparse(torch.ones(origin.model.get_parameter(name).shape).triu())}
+    info = read_manifest(tmp_path / "one")
+    save_delta(third, origin.model, tmp_path / "three", info, digests(pairs()[4:5]))
+    done = unskew.merge(
+        [tmp_path / n for n in ("one", "two", "three")],
+        output_dir=tmp_path / "merged",
+        edit={"name": "linear", "weights": [1.0, -0.5, 2.0]},
+    )
+    assert done.max_logit_difference == 0.0
+    wanted = load_model(str(base), device="cpu").model
+    for folder, weight in (("one", 1.0), ("two", -0.5)):
+        adapted = attach_adapter(load_model(str(base), device="cpu"), tmp_path / folder)
+        AppliedDelta(wanted, {n: sparse(c) for n, c in AdapterShadow(adapted).items()}, weight)
+    AppliedDelta(wanted, third, 2.0)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    for (name, ours), other in zip(again.named_parameters(), wanted.parameters(), strict=True):
+        # One sum of three against three sums: float32 rounding of weights of order 1.
+        torch.testing.assert_close(ours, other, atol=1e-5, rtol=0, msg=name)
+    assert not torch.equal(again.transformer.h[0].mlp.c_fc.weight, origin.model.get_parameter(name))
+    assert read_seen(tmp_path / "merged") == digests([*pairs()[:2], pairs()[4]])
+    assert read_manifest(tmp_path / "merged").recipe.startswith("r, {'name': 'linear'")
+
+
+def test_edits_that_cannot_be_done(tmp_path):
+    base = folder_of(tiny_model(), tmp_path / "base")
+    adapter_on(base, tmp_path / "one")
+    both = [tmp_path / "one", tmp_path / "one"]
+    with pytest.raises(ConfigError, match="2 artefacts are named; say how they are combined"):
+        unskew.merge(both, output_dir=tmp_path / "merged")
+    with pytest.raises(ConfigError, match="negation takes one delta, not 2"):
+        unskew.merge(both, output_dir=tmp_path / "merged", edit={"name": "negation"})
+    with pytest.raises(ConfigError, match=r"unknown edit 'tise'.*; did you mean 'ties'"):
+        unskew.merge(both, output_dir=tmp_path / "merged", edit={"name": "tise"})
+    other = tiny_model()
+    with torch.no_grad():
+        other.transformer.h[0].attn.c_attn.weight[0, 0] += 1.0
+    adapter_on(folder_of(other, tmp_path / "other"), tmp_path / "elsewhere")
+    with pytest.raises(ArtifactError, match=r"is not the model the adapter .* was made on"):
+        unskew.merge(
+            [tmp_path / "one", tmp_path / "elsewhere"],
+            output_dir=tmp_path / "merged",
+            edit={"name": "linear"},
+        )
     assert not (tmp_path / "merged").exists()
 
 

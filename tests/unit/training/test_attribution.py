@@ -7,10 +7,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from tests.fixtures import encoder, make_trainer, pairs, tiny_model, with_adapter
-from unskew.errors import ConfigError
+from unskew.errors import ArtifactError, ConfigError
 from unskew.models.logprobs import ScoringPath
 from unskew.models.shadow import AdapterShadow
 from unskew.models.sites import linear_names
@@ -305,3 +306,12 @@ def test_fisher_takes_rows_one_by_one():
     losses = nll_losses(ScoringPath(model), rows(6))
     found = scores(Attribution(model, [name], losses, Fisher()))[name]
     torch.testing.assert_close(found, squares.sqrt(), atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"bias": "lora_only"}]
+)
+def test_an_adapter_whose_change_is_more_than_its_factors_is_no_shadow(options):
+    config = LoraConfig(r=2, target_modules=["q_proj"], **options)
+    with pytest.raises(ArtifactError, match="the adapter is no plain LoRA adapter"):
+        AdapterShadow(get_peft_model(tiny_model("llama"), config))

@@ -6,13 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unskew.merging import merge
     from unskew.run import unlearn
     from unskew.scoring import evaluate, transfer
 
-__all__ = ["evaluate", "transfer", "unlearn"]
+__all__ = ["evaluate", "merge", "transfer", "unlearn"]
 __version__ = "0.1.0"
 
-_HOMES = {"evaluate": "unskew.scoring", "transfer": "unskew.scoring", "unlearn": "unskew.run"}
+_HOMES = {
+    "evaluate": "unskew.scoring",
+    "merge": "unskew.merging",
+    "transfer": "unskew.scoring",
+    "unlearn": "unskew.run",
+}
 
 
 def __getattr__(name: str) -> Any:

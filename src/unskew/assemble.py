@@ -25,6 +25,7 @@ from unskew.models.tokens import Encoder
 from unskew.objectives import OBJECTIVES
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.registry import Table, nearest
+from unskew.training.launch import wait_for_everyone
 from unskew.types import Dataset, Examples, Segment
 from unskew.updates import SCOPES, UPDATES
 from unskew.updates.scope import Scope
@@ -132,7 +133,9 @@ def chunks_for(stage: TrainStage, train: Examples, seed: int) -> PairChunks:
     )
 
 
-def model_for(config: ModelConfig, world: TaughtWorld | None) -> LoadedModel:
+def model_for(
+    config: ModelConfig, world: TaughtWorld | None, *, keep_dropout: bool = False
+) -> LoadedModel:
     """Load the model a configuration names."""
     name = config.name_or_path
     path = str(world.biased) if name == WORLD and world is not None else name
@@ -142,6 +145,7 @@ def model_for(config: ModelConfig, world: TaughtWorld | None) -> LoadedModel:
         revision=config.revision,
         attn_implementation=config.attn_implementation,
         trust_remote_code=config.trust_remote_code,
+        keep_dropout=keep_dropout,
     )
     return replace(loaded, name_or_path=name)
 
@@ -249,3 +253,17 @@ def claim_folder(folder: Path, config_yaml: str, *, resume: bool) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no run; choose another --output-dir")
     write_text(path, config_yaml)
+
+
+def new_folder(output_dir: str | Path) -> Path:
+    """A folder with nothing in it yet.
+
+    Raises:
+        ConfigError: There is something in it.
+    """
+    folder = Path(output_dir)
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    wait_for_everyone()
+    if taken:
+        raise ConfigError(f"{folder} already holds something; choose another --output-dir")
+    return folder

@@ -31,6 +31,7 @@ from unskew.console import (
     complain,
     explained,
     listed,
+    node,
     say,
     tell,
 )
@@ -161,7 +162,7 @@ def evaluate(
     data: Data = None,
     output_dir: OutputDir = Path("runs/evaluate"),
     adapter: Annotated[
-        Path | None, typer.Option(help="Folder of an adapter on this model.")
+        Path | None, typer.Option(help="Folder of an adapter or weight delta on this model.")
     ] = None,
     predictions: Annotated[
         Path | None,
@@ -248,6 +249,39 @@ def transfer(
 
 @app.command()
 @explained
+def merge(
+    artifact: Annotated[
+        list[Path],
+        typer.Option("--artifact", help="Folder of an adapter or delta; with --edit also several."),
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Its base; the one it names if unset.")
+    ] = None,
+    output_dir: OutputDir = Path("runs/merged"),
+    edit: Annotated[
+        str | None,
+        typer.Option(help="Arithmetic on the deltas, e.g. `{name: negation, gamma: 0.5}`."),
+    ] = None,
+    dtype: Dtype = "float32",
+    revision: Revision = None,
+    show_traceback: Traceback = False,
+) -> None:
+    """Bake an adapter or delta into its base model: a folder that plain transformers loads."""
+    from unskew.merging import merge as bake
+
+    done = bake(
+        artifact,
+        model,
+        output_dir=output_dir,
+        edit=node(edit),
+        model_options={"dtype": dtype, "revision": revision},
+    )
+    say(f"model: {done.folder}")
+    say(f"largest difference of a logit to adapter on base: {done.max_logit_difference:.2g}")
+
+
+@app.command()
+@explained
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")], show_traceback: Traceback = False
 ) -> None:
@@ -260,17 +294,19 @@ def report(
 @app.command("list")
 @explained
 def list_parts(show_traceback: Traceback = False) -> None:
-    """Recipes, objectives, rules, scopes, controllers and benchmarks."""
+    """Recipes, objectives, rules, scopes, controllers, saliencies, edits and benchmarks."""
     from unskew.benchmarks import BENCHMARKS
     from unskew.controllers import CONTROLLERS
+    from unskew.edits import EDITS
     from unskew.objectives import OBJECTIVES
     from unskew.recipes import read_recipe, recipe_names
+    from unskew.saliency import SALIENCIES
     from unskew.updates import SCOPES, UPDATES
 
     print("recipes")
     for name in recipe_names():
         print(f"  {name:24} {read_recipe(name).get('description', '')}")
-    for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, BENCHMARKS):
+    for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, SALIENCIES, EDITS, BENCHMARKS):
         print(f"{table.kind}\n  {', '.join(table)}")
 
 

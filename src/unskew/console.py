@@ -105,6 +105,28 @@ def columns(pairs: list[str] | None) -> dict[str, str] | None:
     return {ours: theirs for ours, _, theirs in split}
 
 
+def node(text: str | None) -> dict[str, Any] | None:
+    """A part and its settings, written `{name: NAME, setting: value}`; None for none.
+
+    Raises:
+        ConfigError: It is not of that form.
+    """
+    if text is None:
+        return None
+    # Here, as `unskew --help` has no use for a YAML parser.
+    import yaml
+
+    from unskew.recipes import parse_yaml
+
+    try:
+        value = parse_yaml(text)
+    except yaml.YAMLError:
+        value = None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{text!r} is not of the form '{{name: NAME, setting: value}}'")
+    return value
+
+
 def listed(text: str | None) -> list[str] | None:
     """The names between commas; None for none."""
     return [part.strip() for part in text.split(",") if part.strip()] if text else None

@@ -13,6 +13,7 @@ from unskew import __version__, recording
 from unskew.assemble import ORACLE, Parts, chunks_for, oracle_reference
 from unskew.config import RunConfig
 from unskew.hub.artifacts import Manifest, digests, save_artifact
+from unskew.hub.deltas import delta_reload_difference, save_delta
 from unskew.measuring import GENERATION, Measuring, not_measured
 from unskew.models.load import LoadedModel, load_model
 from unskew.models.logprobs import ScoringPath
@@ -32,9 +33,10 @@ from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.proof import Effect, Snapshot, reload_difference
 from unskew.training.trainer import UnlearningTrainer
 from unskew.types import Dataset, Segment
+from unskew.updates.masked import kept_delta
 from unskew.world.teach import TaughtWorld
 
-ADAPTER, MODEL, CONFIG = "adapter", "model", "config.yaml"
+ADAPTER, DELTA, MODEL, CONFIG = "adapter", "delta", "model", "config.yaml"
 BEFORE, AFTER = "before", "after"
 PROOF_ROWS = 8
 Tell = Callable[[str], object]
@@ -165,8 +167,8 @@ class Pipeline:
         self, scoped: Any, trainer: UnlearningTrainer, effect: Effect | None
     ) -> ProofOfEffect | None:
         """Write the artefact and hold it against the model in memory."""
-        has_adapter = hasattr(scoped, "peft_config")
-        folder = self.output_dir / (ADAPTER if has_adapter else MODEL)
+        has_adapter, is_masked = hasattr(scoped, "peft_config"), hasattr(scoped, "kept_weights")
+        folder = self.output_dir / (ADAPTER if has_adapter else DELTA if is_masked else MODEL)
         info = recording.model_info(self.loaded)
         manifest = Manifest(
             recipe=self.settings.recipe,
@@ -182,15 +184,20 @@ class Pipeline:
         )
         splits = self.dataset.splits
         seen = digests([*splits["train"].pairs, *splits["select"].pairs])
-        if is_main_process():
+        delta = kept_delta(scoped) if is_masked else {}
+        if is_main_process() and delta:
+            save_delta(delta, scoped, folder, manifest, seen)
+        elif is_main_process() and not is_masked:
             save_artifact(scoped, self.loaded.tokenizer, folder, manifest, seen)
         wait_for_everyone()
         if effect is None:
             return None
         difference = None
+        rows = [Segment(p.stereotype) for p in splits["report"].pairs[:PROOF_ROWS]]
         if has_adapter:
-            texts = [Segment(p.stereotype) for p in splits["report"].pairs[:PROOF_ROWS]]
-            difference = reload_difference(scoped, folder, self.loaded.encoder.encode(texts))
+            difference = reload_difference(scoped, folder, self.loaded.encoder.encode(rows))
+        elif delta:
+            difference = delta_reload_difference(scoped, self.loaded, folder, rows)
         return ProofOfEffect(**asdict(effect), reload_max_abs_difference=difference)
 
     def _publish(self, record: RunRecord) -> None:

@@ -107,6 +107,52 @@ class UpdateRule(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
+Gradient = Literal["none", "base", "path", "rows"]
+"""What a criterion needs: nothing; the mean gradient at the base model; its mean along the path to
+the shadow; or the mean over rows of the squared gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightEvidence:
+    """What was measured of one weight tensor; all float32 and of its shape."""
+
+    weight: Tensor
+    """In the base model."""
+    gradient: Tensor | None
+    """As the criterion asked for it; of the loss in nats."""
+    delta: Tensor | None
+    """Its move from the base to the shadow."""
+
+
+@runtime_checkable
+class Saliency(Protocol):
+    """How strongly each weight is held responsible for a loss. Knows no model and no data.
+
+    One whose gradient is `path` also has `path_points`, the nodes of the quadrature.
+    """
+
+    gradient: Gradient
+    needs_shadow: bool
+
+    def score(self, seen: WeightEvidence) -> Tensor:
+        """A score for each weight, of its shape; higher is more responsible."""
+        ...
+
+
+@runtime_checkable
+class Edit(Protocol):
+    """Computes one change of weights out of others, tensor by tensor. Knows no model, no file."""
+
+    def combine(self, name: str, changes: Sequence[Tensor]) -> Tensor:
+        """The change of one weight tensor, float32, from the same tensor of each delta.
+
+        Args:
+            name: Of the weight; what is drawn at random depends on it and not on the order.
+            changes: One for each delta, of one shape.
+        """
+        ...
+
+
 @runtime_checkable
 class Controller(Protocol):
     """Decides from measured history what happens next. Knows no model and no file."""

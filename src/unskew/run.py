@@ -12,10 +12,10 @@ from typing import Any
 from unskew import config
 from unskew.assemble import Parts, check_lengths, claim_folder, data_for, model_for, world_for
 from unskew.config import RunConfig
-from unskew.hub.artifacts import attach_adapter
+from unskew.hub.attach import attach
 from unskew.measuring import Measuring
 from unskew.models.load import load_model
-from unskew.pipeline import ADAPTER, AFTER, BEFORE, CONFIG, MODEL, Pipeline, Tell
+from unskew.pipeline import ADAPTER, AFTER, BEFORE, CONFIG, DELTA, MODEL, Pipeline, Tell
 from unskew.reports.record import MetricRow, RunRecord
 from unskew.training.launch import is_main_process, start, wait_for_everyone
 
@@ -45,8 +45,9 @@ class Run:
         if (self.output_dir / MODEL).is_dir():
             return load_model(str(self.output_dir / MODEL)).model
         settings = config.parse(config.read_yaml(self.output_dir / CONFIG))
-        world = world_for(settings.model.name_or_path, "")
-        return attach_adapter(model_for(settings.model, world), self.output_dir / ADAPTER)
+        loaded = model_for(settings.model, world_for(settings.model.name_or_path, ""))
+        folders = (self.output_dir / ADAPTER, self.output_dir / DELTA)
+        return attach(loaded, next((f for f in folders if f.is_dir()), folders[0]))
 
 
 def unlearn(  # noqa: PLR0913 - mirrors the command line; all but the first are keywords

@@ -12,6 +12,7 @@ from typing import Any
 from unskew import recording
 from unskew.assemble import (
     model_for,
+    new_folder,
     oracle_reference,
     refuse_world_settings,
     with_neutral_text,
@@ -28,6 +29,7 @@ from unskew.hub.artifacts import (
     save_carried,
     scale_adapter,
 )
+from unskew.hub.attach import attach_beside_base
 from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import reference_for
@@ -54,11 +56,14 @@ class DataSource:
     categories: Sequence[str] | None = None
     tasks: Sequence[str] | None = None
 
-    def load(self, adapter: Path | None = None) -> Dataset:
-        """The data set, without the pairs that an adapter was trained on or chosen by.
+    def load(self, *learners: str | Path | None) -> Dataset:
+        """The data set, without the pairs that an adapter or model learned from or was chosen by.
+
+        Args:
+            *learners: Folders that may hold a list of such pairs.
 
         Raises:
-            LeakageError: It was trained on all of them.
+            LeakageError: They learned from all of them.
         """
         if self.name_or_path == WORLD:
             given = {"format": self.format != "auto", "columns": self.columns}
@@ -72,21 +77,24 @@ class DataSource:
             tasks=self.tasks,
             splits=None,
         )
-        return with_neutral_text(whole if adapter is None else _unseen(whole, adapter))
+        return with_neutral_text(_unseen(whole, [Path(f) for f in learners if f is not None]))
 
 
-def _unseen(whole: Dataset, adapter: Path) -> Dataset:
-    """The pairs that the adapter did not learn from, the others as drops."""
-    seen = read_seen(adapter)
+def _unseen(whole: Dataset, learners: Sequence[Path]) -> Dataset:
+    """The pairs that nobody learned from, the others as drops."""
+    by_learner = {folder: read_seen(folder) for folder in learners}
+    seen = set().union(*by_learner.values())
     report = whole.splits["report"]
     pairs = tuple(p for p in report.pairs if not digests([p]) & seen)
-    if not pairs:
+    if seen and not pairs:
+        who = " and ".join(str(folder) for folder, own in by_learner.items() if own)
         raise LeakageError(
-            f"the adapter in {adapter} was trained on or chosen by all {len(report.pairs)} pairs "
-            f"of {whole.source}; name other data"
+            f"{who} was trained on or chosen by all {len(report.pairs)} pairs of {whole.source}; "
+            "name other data"
         )
     kept = {p.id for p in pairs}
-    drops = [Drop(p.id, "the adapter learned from it") for p in report.pairs if p.id not in kept]
+    why = "the model or adapter learned from it"
+    drops = [Drop(p.id, why) for p in report.pairs if p.id not in kept]
     splits = {"report": replace(report, pairs=pairs)}
     return replace(whole, splits=splits, drops=(*whole.drops, *drops))
 
@@ -110,7 +118,7 @@ def evaluate(
         model: Hub id, folder, or `world`.
         data: Where the pairs are.
         output_dir: A new folder.
-        adapter: Folder of an adapter made on this model.
+        adapter: Folder of an adapter or weight delta made on this model.
         benchmarks: Names, or `auto` for all the data can serve.
         start: How StereoSet scores the first token, `separate` or `prefix`.
         model_options: Further fields of `ModelConfig`: dtype, revision, ...
@@ -125,13 +133,15 @@ def evaluate(
     folder = new_folder(output_dir)
     source = DataSource(data) if isinstance(data, str) else data
     world = world_for(model, source.name_or_path)
-    dataset = source.load(Path(adapter) if adapter else None)
+    dataset = source.load(adapter, model)
     measuring = Measuring(dataset, settings, seed)
     loaded = model_for(config, world)
     info = recording.model_info(loaded)
-    policy = attach_adapter(loaded, adapter) if adapter else loaded.model
+    policy, references = loaded.model, {}
+    if adapter:
+        policy, base = attach_beside_base(loaded, adapter)
+        references = {BASE: base}
     path = ScoringPath(policy)
-    references = {BASE: reference_for(path)} if adapter else {}
     begun = time.perf_counter()
     rows = measuring.report(
         PHASE, path, loaded.encoder, {**references, **oracle_reference(world)}, folder
@@ -224,7 +234,7 @@ def transfer(
     folder = new_folder(output_dir)
     source = DataSource(data) if isinstance(data, str) else data
     world = world_for(model, source.name_or_path)
-    dataset = source.load(Path(artifact))
+    dataset = source.load(artifact, model)
     measuring = Measuring(dataset, EvaluationConfig(), seed)
     loaded = model_for(config, world)
     info = recording.model_info(loaded)
@@ -257,20 +267,6 @@ def _command(
     for option, value in options.items():
         words += [f"--{option}", str(value)] if value is not None else []
     return [*words, "--seed", str(seed), "--output-dir", "NEW_FOLDER"]
-
-
-def new_folder(output_dir: str | Path) -> Path:
-    """A folder with nothing in it yet.
-
-    Raises:
-        ConfigError: There is something in it.
-    """
-    folder = Path(output_dir)
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    wait_for_everyone()
-    if taken:
-        raise ConfigError(f"{folder} already holds something; choose another --output-dir")
-    return folder
 
 
 def publish(record: RunRecord, folder: Path) -> RunRecord:

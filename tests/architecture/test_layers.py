@@ -17,12 +17,12 @@ LAYERS = [
     {"types", "recipes"},
     {"protocols", "files", "statistics", "config"},
     {"data", "models"},
-    {"objectives", "updates", "controllers", "benchmarks"},
+    {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits"},
     {"training", "evaluation"},
     {"reports", "world", "hub"},
     {"assemble", "recording"},
     {"measuring"},
-    {"pipeline", "scoring", "transfer"},
+    {"pipeline", "scoring", "merging"},
     {"run"},
     {"demo"},
     {"console"},
@@ -30,7 +30,7 @@ LAYERS = [
     {"__main__"},
 ]
 """Bottom to top. A room imports from lower ones; rooms in one layer do not import each other."""
-PARTS = {"objectives", "updates", "controllers", "benchmarks"}
+PARTS = {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits"}
 HEAVY = {"transformers", "peft", "accelerate", "datasets"}
 HEAVY_AT_HOME = (
     "models/",

@@ -12,8 +12,10 @@ import pytest
 from unskew import protocols
 from unskew.benchmarks import BENCHMARKS
 from unskew.controllers import CONTROLLERS
+from unskew.edits import EDITS
 from unskew.objectives import OBJECTIVES
 from unskew.registry import Table
+from unskew.saliency import SALIENCIES
 from unskew.updates import SCOPES, UPDATES
 from unskew.updates.scope import Scope
 
@@ -23,9 +25,11 @@ CONTRACTS: list[tuple[Table, type]] = [
     (SCOPES, Scope),
     (CONTROLLERS, protocols.Controller),
     (BENCHMARKS, protocols.Benchmark),
+    (SALIENCIES, protocols.Saliency),
+    (EDITS, protocols.Edit),
 ]
-HELPERS = {"controllers.checkpoint_choice"}
-"""Modules that are no part and yet stand among them: asked by the loop itself."""
+HELPERS = {"controllers.checkpoint_choice", "saliency.choice"}
+"""Modules that are no part and yet stand among them: asked by the loop or the assembly."""
 
 ENTRIES = [
     pytest.param(table, contract, name, id=f"{table.kind}-{name}")
@@ -67,7 +71,9 @@ def test_a_name_is_its_file_or_its_class(table: Table, contract: type, name: str
     assert len(words) == 1 or any(word in attribute.lower() for word in words)
 
 
-@pytest.mark.parametrize("room", ["objectives", "updates", "controllers", "benchmarks"])
+@pytest.mark.parametrize(
+    "room", ["objectives", "updates", "controllers", "benchmarks", "saliency", "edits"]
+)
 def test_every_module_is_in_its_table(room):
     package: Any = import_module(f"unskew.{room}")
     listed = {

@@ -36,7 +36,7 @@ def test_evaluate_finds_what_the_run_found(here, story, straight, tmp_path, adap
         straight, "after" if adapter else "before"
     )
     record = RunRecord.load(tmp_path / "out")
-    assert record.data.drops == ({"the adapter learned from it": 128} if adapter else {})
+    assert record.data.drops == ({"the model or adapter learned from it": 128} if adapter else {})
     assert (tmp_path / "out" / "report.html").is_file()
 
 

@@ -9,7 +9,8 @@ import pytest
 import typer
 
 from unskew import cli, config
-from unskew.errors import UnskewError
+from unskew.console import node
+from unskew.errors import ConfigError, UnskewError
 
 FOLLOWS = {
     "--model other": ("model.name_or_path", "other"),
@@ -115,3 +116,11 @@ def test_the_module_of_the_command_line_imports_nothing_heavy():
 def test_the_recipe_of_a_run_is_the_one_named(settings):
     assert settings("")["recipe"] == "biasunlearn"
     assert config.load("biasunlearn", options={"model.name_or_path": "m", "data.name_or_path": "d"})
+
+
+@pytest.mark.parametrize("text", ["negation", "{name: ", "[1, 2]"])
+def test_an_edit_is_a_mapping(text):
+    with pytest.raises(ConfigError, match=r"is not of the form '\{name: NAME, setting: value\}'"):
+        node(text)
+    assert node("{name: ties, density: 2e-1}") == {"name": "ties", "density": 0.2}
+    assert node(None) is None

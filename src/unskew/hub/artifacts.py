@@ -23,6 +23,7 @@ from unskew.types import Pair
 
 MANIFEST = "method.json"
 SEEN = "trained_on.txt"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,12 @@ def save_artifact(
             tokenizer.save_pretrained(str(work))
         if manifest is not None:
             write_json(work / MANIFEST, asdict(manifest))
-        write_text(work / SEEN, "".join(f"{digest}\n" for digest in sorted(seen)))
+        write_seen(work, seen)
+
+
+def write_seen(folder: Path, seen: Iterable[str]) -> None:
+    """Write the list that `read_seen` reads."""
+    write_text(folder / SEEN, "".join(f"{digest}\n" for digest in sorted(seen)))
 
 
 def read_seen(folder: Path) -> set[str]:
@@ -101,6 +107,16 @@ def read_manifest(folder: Path) -> Manifest | None:
         return Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}; save the artefact again") from error
+
+
+def base_named_by(folder: Path) -> str | None:
+    """Hub id or path of the model an artefact was made on; None where it names none."""
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        return manifest.base_model
+    if not (folder / ADAPTER_CONFIG).is_file():
+        return None
+    return PeftConfig.from_pretrained(str(folder)).base_model_name_or_path or None
 
 
 def scale_adapter(model: Any, scale: float) -> None:
@@ -142,7 +158,7 @@ def attach_adapter(loaded: LoadedModel, folder: str | Path, *, any_base: bool = 
     """
     folder = Path(folder)
     weights = folder / "adapter_model.safetensors"
-    if not (folder / "adapter_config.json").is_file():
+    if not (folder / ADAPTER_CONFIG).is_file():
         raise ArtifactError(f"no adapter_config.json in {folder}; give a run's adapter folder")
     if not weights.is_file():
         raise ArtifactError(
@@ -170,14 +186,14 @@ def attach_adapter(loaded: LoadedModel, folder: str | Path, *, any_base: bool = 
 
 
 def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
-    """Refuse an adapter made on another model, or on another architecture when transferring.
+    """Refuse an artefact made on another model, or on another architecture when transferring.
 
     Raises:
         ArtifactError: It does not fit, with what differs.
     """
     manifest = read_manifest(folder)
     if manifest is None:
-        base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
+        base = base_named_by(folder)
         if not any_base and base and base != loaded.name_or_path:
             raise ArtifactError(
                 f"the adapter in {folder} was made on {base!r}, not on {loaded.name_or_path!r}; "
@@ -185,9 +201,11 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
             )
         return
     model_type = text_model_type(loaded.model)
+    is_adapter = (folder / ADAPTER_CONFIG).is_file()
+    kind = "adapter" if is_adapter else "delta"
     if manifest.model_type != model_type:
         raise ArtifactError(
-            f"the adapter in {folder} is for model type {manifest.model_type!r}, "
+            f"the {kind} in {folder} is for model type {manifest.model_type!r}, "
             f"{loaded.name_or_path!r} is {model_type!r}"
         )
     if manifest.tokenizer_fingerprint != loaded.encoder.fingerprint():
@@ -197,6 +215,7 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
         )
     if not any_base and manifest.base_fingerprint != fingerprint(loaded.model):
         raise ArtifactError(
-            f"{loaded.name_or_path!r} is not the model the adapter in {folder} was made on "
-            f"({manifest.base_model!r}); use unskew transfer to carry it over"
+            f"{loaded.name_or_path!r} is not the model the {kind} in {folder} was made on "
+            f"({manifest.base_model!r}); "
+            f"{'use unskew transfer to carry it over' if is_adapter else 'name that one'}"
         )

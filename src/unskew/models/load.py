@@ -21,6 +21,8 @@ from unskew.models.tokens import Encoder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEFAULT_CONTEXT = 2048
+KEPT = "_kept"
+"""End of the name of the trainable vector that `MaskedScope` puts beside a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ def load_model(
     attn_implementation: str | None = None,
     trust_remote_code: bool = False,
     device: str | torch.device | None = None,
+    keep_dropout: bool = False,
 ) -> LoadedModel:
     """Load a causal language model with its dropout switched off and its activations fused.
 
@@ -59,6 +62,7 @@ def load_model(
         attn_implementation: Passed to transformers; its own choice if None.
         trust_remote_code: Run code that comes with the model.
         device: Where to put it; a CUDA device if there is one, else the CPU.
+        keep_dropout: Leave the configuration's dropout rates, for a model that is written again.
 
     Raises:
         ConfigError: There is no such dtype.
@@ -69,7 +73,8 @@ def load_model(
         raise ConfigError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
     shared = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = _load_config(name_or_path, shared)
-    _switch_off_dropout(config)
+    if not keep_dropout:
+        _switch_off_dropout(config)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -160,10 +165,13 @@ def fingerprint(model: Any) -> str:
 
 
 def base_parameters(model: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Parameters of the model itself, without an adapter, under the names they have without it."""
+    """Parameters of the model itself, without an adapter or a masked scope's vectors.
+
+    They bear the names and come in the order that they have without those.
+    """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     for name, parameter in inner.named_parameters():
-        if ".lora_" not in name:
+        if ".lora_" not in name and not name.endswith(KEPT):
             yield name.replace(".base_layer.", "."), parameter
 
 

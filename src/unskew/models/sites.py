@@ -124,9 +124,13 @@ def linear_names(model: Any) -> tuple[str, ...]:
     return tuple(
         name
         for name, module in model.named_modules()
-        if module is not head
-        and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
+        if module is not head and (isinstance(module, nn.Linear) or is_transposed(module))
     )
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether a linear map stores its weight as (in, out), as GPT-2's `Conv1D` does."""
+    return type(module).__name__ == "Conv1D"
 
 
 def body_and_head(model: Any) -> tuple[nn.Module, nn.Module] | None:

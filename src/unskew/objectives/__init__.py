@@ -2,4 +2,10 @@
 
 from unskew.registry import Table
 
-OBJECTIVES = Table("objectives", {"biasunlearn": "unskew.objectives.biasunlearn:BiasUnlearn"})
+OBJECTIVES = Table(
+    "objectives",
+    {
+        "biasunlearn": "unskew.objectives.biasunlearn:BiasUnlearn",
+        "likelihood": "unskew.objectives.likelihood:Likelihood",
+    },
+)

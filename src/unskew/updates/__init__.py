@@ -4,5 +4,10 @@ from unskew.registry import Table
 
 UPDATES = Table("updates", {"plain": "unskew.updates.plain:PlainRule"})
 SCOPES = Table(
-    "scopes", {"lora": "unskew.updates.scope:LoraScope", "full": "unskew.updates.scope:FullScope"}
+    "scopes",
+    {
+        "full": "unskew.updates.scope:FullScope",
+        "lora": "unskew.updates.scope:LoraScope",
+        "masked": "unskew.updates.masked:MaskedScope",
+    },
 )

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from peft import LoraConfig, get_peft_model
 
 from unskew.errors import ConfigError, ModelError, NoMatchingParameter
-from unskew.models.sites import Targets, linear_names, target_pattern
+from unskew.models.sites import Targets, is_transposed, linear_names, target_pattern
 
 
 @runtime_checkable
@@ -77,7 +77,8 @@ class LoraScope:
             lora_alpha=self.alpha,  # pyright: ignore[reportArgumentType]
             lora_dropout=self.dropout,
             target_modules=target,
-            fan_in_fan_out=_is_transposed(model),
+            # GPT-2 stores its linear maps as (in, out); PEFT has to know.
+            fan_in_fan_out=any(is_transposed(m) for m in model.modules()),
             task_type="CAUSAL_LM",
         )
         return get_peft_model(model, config)
@@ -109,8 +110,3 @@ class FullScope:
             if pattern.fullmatch(name):
                 module.requires_grad_(True)
         return model
-
-
-def _is_transposed(model: Any) -> bool:
-    """GPT-2 stores its linear maps as (in, out); PEFT has to know."""
-    return any(type(m).__name__ == "Conv1D" for m in model.modules())

@@ -1,0 +1,121 @@
+"""From a base model and what a run left to a model folder that plain transformers loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unskew.assemble import build, model_for, new_folder, world_for
+from unskew.config import ModelConfig, checked
+from unskew.data.neutral import neutral_documents
+from unskew.edits import EDITS
+from unskew.errors import ConfigError
+from unskew.hub.artifacts import (
+    base_named_by,
+    read_manifest,
+    read_seen,
+    save_artifact,
+)
+from unskew.hub.attach import attach
+from unskew.hub.deltas import apply_saved_delta, is_delta, load_delta
+from unskew.hub.merge import merged, refuse_shared
+from unskew.models.deltas import AppliedDelta, combined
+from unskew.models.load import LoadedModel
+from unskew.models.logprobs import ScoringPath, collate
+from unskew.models.shadow import AdapterShadow
+from unskew.training.launch import is_main_process, start, wait_for_everyone
+from unskew.types import Segment
+
+COMPARED_TEXTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A model folder and how well it keeps to base and artefact."""
+
+    folder: Path
+    base_model: str
+    max_logit_difference: float
+    """Largest difference of a logit to the base model with the adapter on it, over a few neutral
+    sentences: what rounding the sum to the weights' precision costs. 0 for a weight delta, and
+    after an edit, where the sum is what the model is."""
+
+
+def merge(
+    artifact: str | Path | Sequence[str | Path],
+    model: str | None = None,
+    *,
+    output_dir: str | Path,
+    edit: Mapping[str, Any] | None = None,
+    model_options: Mapping[str, Any] | None = None,
+) -> Merged:
+    """Bake what a run left into its base model and write the result as a model folder.
+
+    Args:
+        artifact: Folder of an adapter or weight delta; with `edit` also several, of one base.
+        model: Its base model: hub id, folder, or `world`; the one that the artefact names if None.
+        output_dir: A new folder; becomes config, safetensors weights and tokenizer, with the
+            artefact's manifest and the digests of what it was trained on.
+        edit: What to do with the deltas before they are added, e.g. `{"name": "negation", "gamma":
+            0.5}` or `{"name": "ties", "density": 0.2}`; each is held in memory whole.
+        model_options: Further fields of `ModelConfig`: dtype, revision, ...
+
+    Raises:
+        ArtifactError: There is no artefact, it was made on another model, or it changes a weight
+            that the model uses twice.
+        ConfigError: `output_dir` holds something already, the edit is unknown or cannot take the
+            deltas, or there are several deltas and no edit.
+    """
+    start(0)
+    sources = [Path(a) for a in ([artifact] if isinstance(artifact, str | Path) else artifact)]
+    if edit is None and len(sources) != 1:
+        raise ConfigError(
+            f"{len(sources)} artefacts are named; say how they are combined with --edit, e.g. "
+            "'{name: linear}'"
+        )
+    arithmetic = None if edit is None else build(EDITS, edit, "edit")
+    target, source = new_folder(output_dir), sources[0]
+    name = model or base_named_by(source)
+    if name is None:
+        raise ConfigError(f"{source} does not name its base model; give it with --model")
+    config = checked(ModelConfig, {"name_or_path": name, **(model_options or {})})
+    loaded = model_for(config, world_for(name, ""), keep_dropout=True)
+    manifest = read_manifest(source)
+    if arithmetic is None:
+        policy = attach(loaded, source)
+        before = _logits(policy, loaded)
+        result = policy if is_delta(source) else merged(policy)
+        difference = (_logits(result, loaded) - before).abs().max().item()
+    else:
+        changes = [_dense(loaded, folder) for folder in sources]
+        AppliedDelta(loaded.model, combined(arithmetic.combine, changes))
+        result, difference = loaded.model, 0.0
+        manifest = manifest and replace(manifest, recipe=f"{manifest.recipe}, {dict(edit or {})}")
+    seen = {digest for folder in sources for digest in read_seen(folder)}
+    if is_main_process():
+        save_artifact(result, loaded.tokenizer, target, manifest, seen)
+    wait_for_everyone()
+    return Merged(target, name, difference)
+
+
+def _dense(loaded: LoadedModel, folder: Path) -> dict[str, torch.Tensor]:
+    """The whole change that an artefact makes; the model is as it was afterwards."""
+    if is_delta(folder):
+        apply_saved_delta(loaded, folder).undo()
+        return {name: change.dense() for name, change in load_delta(folder).items()}
+    policy = attach(loaded, folder)
+    refuse_shared(policy)
+    change = dict(AdapterShadow(policy))
+    policy.unload()
+    return change
+
+
+@torch.no_grad()
+def _logits(model: Any, loaded: LoadedModel) -> torch.Tensor:
+    texts = [Segment(d.text) for d in neutral_documents()[:COMPARED_TEXTS]]
+    path = ScoringPath(model)
+    return path.logits(path.states(collate(loaded.encoder.encode(texts), loaded.device)))

@@ -1,0 +1,51 @@
+"""Learning and unlearning by likelihood alone: fine-tuning, gradient ascent, and a KL anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unskew.protocols import Part, StreamValues
+
+
+class Likelihood:
+    """Parts `forget`, `learn`, `retain` and `unrelated`; the rule's weights choose among them.
+
+    `forget` is the mean log-probability of the forget rows, in nats per token: minimised, it is
+    gradient ascent on their loss, and nothing bounds it. `learn` is its negative, cross-entropy on
+    the same rows: with `retain` beside it, fine-tuning on both sides alike; alone, the teaching of
+    a biased shadow. `retain` is cross-entropy on the retain rows, `unrelated` the KL to the
+    reference, reference first.
+
+    Source: gradient ascent as in Jang et al. 2023, arXiv 2210.01504, eq. 1, and with a KL term as
+    in TOFU (Maini et al. 2024, arXiv 2401.06121), section 4. Departs: the mean over each example's
+    tokens, so that long rows weigh as much as short ones.
+    """
+
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        return {
+            "forget": Part("forget", "logprob"),
+            "learn": Part("forget", "logprob"),
+            "retain": Part("retain", "logprob"),
+            "unrelated": Part("unrelated", "kl_reference_policy", average_over="tokens"),
+        }
+
+    def __call__(self, streams: Mapping[str, StreamValues]) -> Mapping[str, Tensor]:
+        values: dict[str, Tensor] = {}
+        if (forget := streams.get("forget")) is not None:
+            values["forget"] = _mean_logprob(forget)
+            values["learn"] = -_mean_logprob(forget)
+        if (retain := streams.get("retain")) is not None:
+            values["retain"] = -_mean_logprob(retain)
+        if (unrelated := streams.get("unrelated")) is not None:
+            assert unrelated.kl_reference_policy is not None
+            values["unrelated"] = unrelated.kl_reference_policy
+        return values
+
+
+def _mean_logprob(stream: StreamValues) -> Float[Tensor, " example"]:
+    assert stream.logprob is not None
+    return stream.logprob / stream.num_tokens

@@ -138,10 +138,17 @@ def _guard_row(record: RunRecord, guard: Guard, headline: list[Measure]) -> Guar
     chosen = next((v for v in wanted if v in variants), variants[0] if variants else "")
     if guard.is_distance and chosen != "base":
         numbers = []
-    floors = record.checkpoint.floors if record.checkpoint else []
-    places = [(f"{guard.benchmark}.{guard.metric}", variant) for variant in (chosen, "")]
     return GuardRow(
         guard,
         Row(guard.title, {row.phase: row for row in numbers if row.variant == chosen}),
-        next((floor for floor in floors if (floor.metric, floor.variant) in places), None),
+        _floor(record, guard, chosen),
     )
+
+
+def _floor(record: RunRecord, guard: Guard, variant: str) -> Floor | None:
+    """The floor of the variant that is shown; one that is alone is meant whatever its variant."""
+    place = f"{guard.benchmark}.{guard.metric}"
+    stored = record.checkpoint.floors if record.checkpoint else []
+    floors = [floor for floor in stored if floor.metric == place]
+    own = [floor for floor in floors if len(floors) == 1 or floor.variant == variant]
+    return own[0] if own else None

@@ -247,10 +247,10 @@ def _loss_plot(record: RunRecord) -> Plot | None:
 
 
 def _compared(record: RunRecord, found: Sequence[Measure]) -> list[Row]:
+    named = [(f"{m.title} {m.variant}".strip(), rows(record, m)) for m in found]
     overall = [
         Row(f"{title}, overall", row.by_phase)
-        for title, all_rows in [(m.title, rows(record, m)) for m in found]
-        + _gap_rows(record, found[:1])
+        for title, all_rows in named + _gap_rows(record, found[:1])
         for row in all_rows
         if row.name == OVERALL
     ]

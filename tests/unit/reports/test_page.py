@@ -255,3 +255,20 @@ def test_plots_of_single_points_and_flat_curves() -> None:
 
 def test_text_in_other_scripts_needs_no_font_of_ours() -> None:
     assert "宗教" in curves([Curve("宗教", [0, 1], [1.0, 2.0])], WIDE)
+
+
+def test_the_variants_of_a_score_are_told_apart_beside_the_oracle() -> None:
+    record = example_record()
+    across = [
+        m.model_copy(update={"variant": "intersentence"})
+        for m in record.metrics
+        if m.metric == "ss"
+    ]
+    both = record.model_copy(update={"metrics": [*record.metrics, *across]})
+    html = page_html(both, {})
+    section = html[html.index("Beside the oracle") :]
+    names = re.findall(r'<th scope="row">([^<]*overall)', section[: section.index("</table>")])
+    assert len(names) == len(set(names)) >= 4
+    assert {"intrasentence", "intersentence"} <= {
+        word for name in names for word in name.split(", ")[0].split()
+    }

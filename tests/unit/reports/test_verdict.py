@@ -152,6 +152,15 @@ def test_a_guard_is_held_to_the_floor_of_its_own_variant() -> None:
     assert (guard.floor.variant, guard.floor.floor) == ("intrasentence", 91.0)
 
 
+def test_the_only_floor_of_a_guard_is_its_own() -> None:
+    """Slot mass is reported beside the oracle and steered by beside the base; it is one number."""
+    floor = Floor(metric="slot.slot_mass", variant="base", floor=0.9, value=0.98, met=True)
+    rows = [row(p, "slot", "slot_mass", 0.98, variant="oracle") for p in ("before", "after")]
+    checkpoint = Checkpoint(best_step=1, last_step=2, reason="r", floors=[floor])
+    record = record_of(*ss(BIASED, FAIR), *rows, checkpoint=checkpoint)
+    assert next(g for g in guard_rows(record) if g.guard.metric == "slot_mass").floor == floor
+
+
 def test_distance_to_the_base_is_no_damage_by_itself() -> None:
     rows = [
         row(phase, "divergence", "kl_reference_policy", v, variant="base", width=w, unit="nats")

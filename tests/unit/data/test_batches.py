@@ -127,13 +127,13 @@ def test_the_seed_and_nothing_else_changes_the_order():
 
 
 def test_state_is_json_and_continues_exactly():
-    chunks = _chunks(document_share=0.3)
+    chunks = _chunks(document_share=0.3, without_start=0.4)
     for i in range(11):
         if i == 4:
             chunks.set_directions({"race": -1})
         chunks.next()
     state = json.loads(json.dumps(chunks.state_dict()))
-    fresh = _chunks(document_share=0.3)
+    fresh = _chunks(document_share=0.3, without_start=0.4)
     fresh.load_state_dict(state)
     assert [fresh.next() for _ in range(CHUNKS)] == [chunks.next() for _ in range(CHUNKS)]
 

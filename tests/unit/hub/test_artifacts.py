@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.fixtures import pairs, tiny_model, with_adapter, word_tokenizer
+from tests.fixtures import pairs, tiny_model, with_adapter
+from tests.unit.hub.saved import folder_of, manifest
 from unskew.errors import ArtifactError
 from unskew.hub.artifacts import (
-    Manifest,
     attach_adapter,
     digests,
     read_manifest,
@@ -29,9 +29,7 @@ IDS = torch.tensor([[1, 5, 9, 7]])
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
-    tiny_model().save_pretrained(folder)
-    word_tokenizer().save_pretrained(folder)
-    return folder
+    return folder_of(tiny_model(), folder)
 
 
 def loaded(base):
@@ -42,18 +40,7 @@ def loaded(base):
 def saved(base, tmp_path_factory):
     """An adapter of the base, and its logits before it was written."""
     origin = loaded(base)
-    info = Manifest(
-        recipe="r",
-        unskew_version="0",
-        config_sha256="c",
-        seed=0,
-        step=3,
-        base_model=str(base),
-        base_fingerprint=fingerprint(origin.model),
-        model_type="gpt2",
-        tokenizer_fingerprint=origin.encoder.fingerprint(),
-        data_sha256="d",
-    )
+    info = manifest(origin)
     model = with_adapter(origin.model)
     folder = tmp_path_factory.mktemp("saved") / "adapter"
     save_artifact(model, origin.tokenizer, folder, info, digests(pairs()[:2]))

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import unskew
-from tests.fixtures import pairs, tiny_model, word_tokenizer
+from tests.fixtures import pairs, tiny_model
+from tests.unit.hub.saved import folder_of, manifest
 from unskew.errors import ArtifactError, ConfigError
 from unskew.hub.artifacts import Manifest, digests, read_manifest, read_seen
 from unskew.hub.attach import attach, attach_beside_base
@@ -37,9 +38,7 @@ IDS = torch.tensor([[1, 5, 9, 7]])
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
-    tiny_model().save_pretrained(folder)
-    word_tokenizer().save_pretrained(folder)
-    return folder
+    return folder_of(tiny_model(), folder)
 
 
 def loaded(folder, **options):
@@ -50,22 +49,6 @@ def delta_of(model, share=0.1):
     torch.manual_seed(5)
     shapes = {n: model.get_parameter(n).shape for n in NAMES}
     return {n: sparse(torch.randn(s), torch.rand(s) < share) for n, s in shapes.items()}
-
-
-def manifest(origin, **changes):
-    values = {
-        "recipe": "r",
-        "unskew_version": "0",
-        "config_sha256": "c",
-        "seed": 0,
-        "step": 3,
-        "base_model": origin.name_or_path,
-        "base_fingerprint": fingerprint(origin.model),
-        "model_type": "gpt2",
-        "tokenizer_fingerprint": origin.encoder.fingerprint(),
-        "data_sha256": "d",
-    }
-    return Manifest(**{**values, **changes})
 
 
 @pytest.fixture

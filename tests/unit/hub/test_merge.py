@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import unskew
 from tests.fixtures import pairs, tiny_model, with_adapter, word_tokenizer
+from tests.unit.hub.saved import folder_of, manifest
 from unskew.errors import ArtifactError, ConfigError, LeakageError
 from unskew.hub.artifacts import (
-    Manifest,
     attach_adapter,
     digests,
     read_manifest,
@@ -23,7 +23,7 @@ from unskew.hub.artifacts import (
 from unskew.hub.deltas import save_delta
 from unskew.hub.merge import merged
 from unskew.models.deltas import AppliedDelta, sparse
-from unskew.models.load import fingerprint, load_model
+from unskew.models.load import load_model
 from unskew.models.shadow import AdapterShadow
 from unskew.scoring import DataSource
 
@@ -33,27 +33,10 @@ IDS = torch.tensor([[1, 5, 9, 7, 4]])
 ROUNDING = 1e-4
 
 
-def folder_of(model, folder):
-    model.save_pretrained(folder)
-    word_tokenizer().save_pretrained(folder)
-    return folder
-
-
 def adapter_on(base, folder, **options):
     """An adapter made on the model in a folder, with its manifest, and the logits it gives."""
     origin = load_model(str(base), device="cpu")
-    info = Manifest(
-        recipe="r",
-        unskew_version="0",
-        config_sha256="c",
-        seed=0,
-        step=3,
-        base_model=str(base),
-        base_fingerprint=fingerprint(origin.model),
-        model_type=origin.model.config.model_type,
-        tokenizer_fingerprint=origin.encoder.fingerprint(),
-        data_sha256="d",
-    )
+    info = manifest(origin)
     model = with_adapter(origin.model, **options)
     save_artifact(model, origin.tokenizer, folder, info, digests(pairs()[:2]))
     with torch.no_grad():

@@ -5,27 +5,24 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from unskew.config import WORLD, DataConfig, ModelConfig, TrainStage
 from unskew.controllers import CONTROLLERS
-from unskew.controllers.checkpoint_choice import CheckpointChoice, Floor
+from unskew.controllers.checkpoint_choice import CheckpointChoice, Floor, KeepLast
 from unskew.data.batches import ChunkSizes, PairChunks
 from unskew.data.load import load_dataset
 from unskew.data.neutral import neutral_documents
 from unskew.data.splits import SplitSettings
 from unskew.errors import ConfigError
-from unskew.files import write_text
 from unskew.models.load import LoadedModel, load_model
 from unskew.models.reference import ModelReference, Reference
 from unskew.models.tokens import Encoder
 from unskew.objectives import OBJECTIVES
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.registry import Table, nearest
-from unskew.training.launch import wait_for_everyone
+from unskew.schema import WORLD, ChoiceConfig, DataConfig, ModelConfig, TrainStage
 from unskew.types import Dataset, Examples, Segment
 from unskew.updates import SCOPES, UPDATES
 from unskew.updates.scope import Scope
@@ -50,18 +47,34 @@ def build(table: Table, node: Mapping[str, Any], path: str, **given: Any) -> Any
     """
     if "name" not in node:
         raise ConfigError(f"{path}.name is missing; there are: {', '.join(table)}")
-    cls = table.load(node["name"])
-    accepted = inspect.signature(cls).parameters
     options = {k: v for k, v in node.items() if k != "name"}
+    return construct(table.load(node["name"]), node["name"], options, path, **given)
+
+
+def construct(cls: Any, name: str, settings: Mapping[str, Any], path: str, **given: Any) -> Any:
+    """An instance of a part from settings, each checked against the part's signature.
+
+    Args:
+        cls: The part.
+        name: What it is called in messages.
+        settings: Argument -> value.
+        path: Dotted path of the settings, for messages.
+        **given: Arguments the run supplies where the part takes them.
+
+    Raises:
+        ConfigError: An argument is unknown, missing or wrong.
+    """
+    accepted = inspect.signature(cls).parameters
+    options = dict(settings)
     known = [k for k in accepted if k not in given]
     faults = [
-        f"{path}.{key}: {node['name']} has no such setting{nearest(key, known)} "
+        f"{path}.{key}: {name} has no such setting{nearest(key, known)} "
         f"(it has: {', '.join(known)})"
         for key in options
         if key not in known
     ]
     faults += [
-        f"{path}.{key} is missing; {node['name']} needs it"
+        f"{path}.{key} is missing; {name} needs it"
         for key in known
         if key not in options and accepted[key].default is inspect.Parameter.empty
     ]
@@ -83,21 +96,29 @@ class Parts:
         stage: The stage's settings.
         categories: Categories of the train split.
         path: Dotted path of the stage, for messages.
+        saliency_stages: Earlier stages whose mask the scope may name. It is made later, so the
+            scope is then built with an empty one.
     """
 
-    def __init__(self, stage: TrainStage, categories: tuple[str, ...], path: str) -> None:
+    def __init__(
+        self,
+        stage: TrainStage,
+        categories: tuple[str, ...],
+        path: str,
+        saliency_stages: Collection[str] = (),
+    ) -> None:
         self.objective: Objective = build(OBJECTIVES, stage.objective, f"{path}.objective")
         self.rule: UpdateRule = build(UPDATES, stage.rule, f"{path}.rule")
-        self.scope: Scope = build(SCOPES, stage.scope, f"{path}.scope")
+        scope, given = dict(stage.scope), {}
+        if scope.get("mask") in saliency_stages:
+            given = {"mask": {}}
+            del scope["mask"]
+        self.scope: Scope = build(SCOPES, scope, f"{path}.scope", **given)
         self.controllers: list[Controller] = [
             build(CONTROLLERS, node, f"{path}.controllers.{i}", categories=categories)
             for i, node in enumerate(stage.controllers)
         ]
-        choice = stage.choice
-        floors = [Floor(f.benchmark, f.metric, f.max_loss, f.relative) for f in choice.floors]
-        self.choice = CheckpointChoice(
-            floors, signal=choice.signal, window=choice.window, over=choice.over
-        )
+        self.choice = choice_for(stage.choice)
         self._check_weights(stage, path)
 
     def _check_weights(self, stage: TrainStage, path: str) -> None:
@@ -116,6 +137,16 @@ class Parts:
                     f"{path}.rule.weights.{name} is {weights[name]}, but {path}.chunk."
                     f"{part.stream} is 0; give the stream rows or the part no weight"
                 )
+
+
+def choice_for(settings: ChoiceConfig | None) -> CheckpointChoice:
+    """What decides which weights are kept; the last are, without settings."""
+    if settings is None:
+        return KeepLast()
+    floors = [Floor(f.benchmark, f.metric, f.max_loss, f.relative) for f in settings.floors]
+    return CheckpointChoice(
+        floors, signal=settings.signal, window=settings.window, over=settings.over
+    )
 
 
 def chunks_for(stage: TrainStage, train: Examples, seed: int) -> PairChunks:
@@ -227,43 +258,3 @@ def capped(examples: Examples, per_category: int) -> Examples:
         kept.setdefault(pair.category, []).append(pair)
     pairs = tuple(p for rows in kept.values() for p in rows[:per_category])
     return replace(examples, pairs=pairs)
-
-
-def claim_folder(folder: Path, config_yaml: str, *, resume: bool) -> None:
-    """Take an output folder for a run, or go on in it.
-
-    Raises:
-        ConfigError: Another run is in it, or there is nothing to resume with these settings.
-    """
-    path = folder / "config.yaml"
-    if path.is_file():
-        same = path.read_text(encoding="utf-8") == config_yaml
-        if not resume:
-            raise ConfigError(
-                f"{folder} already holds a run; go on with --resume or choose another --output-dir"
-            )
-        if not same:
-            raise ConfigError(
-                f"{folder} holds a run with other settings (its config.yaml differs); resume with "
-                "the same settings or choose another --output-dir"
-            )
-        return
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; choose another --output-dir")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty and holds no run; choose another --output-dir")
-    write_text(path, config_yaml)
-
-
-def new_folder(output_dir: str | Path) -> Path:
-    """A folder with nothing in it yet.
-
-    Raises:
-        ConfigError: There is something in it.
-    """
-    folder = Path(output_dir)
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    wait_for_everyone()
-    if taken:
-        raise ConfigError(f"{folder} already holds something; choose another --output-dir")
-    return folder

@@ -129,9 +129,9 @@ def unlearn(
     from unskew.run import unlearn as run_unlearn
 
     options = {
-        "stages.0.training.max_steps": max_steps,
-        "stages.0.training.learning_rate": learning_rate,
-        "stages.0.training.bf16": bf16,
+        "training.max_steps": max_steps,
+        "training.learning_rate": learning_rate,
+        "stages.*.training.bf16": bf16,
         "seed": seed,
         "model.dtype": dtype,
         "model.revision": revision,

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unskew.config import WORLD
 from unskew.reports.page import render_page
 from unskew.reports.record import MetricRow, RunRecord
 from unskew.run import AFTER, unlearn
+from unskew.schema import WORLD
 from unskew.world.teach import taught_world
 
 PAPER = "paper weights"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unskew.assemble import capped
 from unskew.benchmarks import BENCHMARKS
-from unskew.config import EvaluationConfig
 from unskew.evaluation.runner import Runner
 from unskew.evaluation.suite import benchmark_names, entries, measure
 from unskew.models.logprobs import ScoringPath
@@ -16,10 +15,13 @@ from unskew.models.reference import Reference
 from unskew.models.tokens import Encoder
 from unskew.reports.record import MetricRow, NotMeasured
 from unskew.reports.storage import write_samples
+from unskew.schema import EvaluationConfig
 from unskew.training.launch import is_main_process
-from unskew.types import Dataset, Metric
+from unskew.types import Dataset, Examples, Metric
 
 GENERATION = "generation"
+Evaluate = Callable[[Any], list[Metric]]
+"""Scores the policy; what it is given is not looked at."""
 
 
 class Measuring:
@@ -75,7 +77,7 @@ class Measuring:
 
     def selector(
         self, path: ScoringPath, encoder: Encoder, references: Mapping[str, Reference]
-    ) -> Any:
+    ) -> Evaluate:
         """A function that scores the policy on the select split, for the controllers.
 
         Sampled text is left to the report: it costs more than all the rest and decides nothing.
@@ -83,9 +85,21 @@ class Measuring:
         examples = capped(self.dataset.splits["select"], self.settings.select_per_category)
         asked = [n for n in self.settings.benchmarks if n != GENERATION]
         names = [n for n in benchmark_names(examples, asked) if n != GENERATION]
+        return self.evaluator(examples, "select", names, path, encoder, references)
+
+    def evaluator(
+        self,
+        examples: Examples,
+        split: str,
+        names: Sequence[str],
+        path: ScoringPath,
+        encoder: Encoder,
+        references: Mapping[str, Reference],
+    ) -> Evaluate:
+        """A function that scores the policy on chosen examples, without intervals."""
         suite = entries(
             examples,
-            "select",
+            split,
             names=names,
             references=tuple(references),
             options=self._options(),

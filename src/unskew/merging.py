@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from unskew.assemble import build, model_for, new_folder, world_for
-from unskew.config import ModelConfig, checked
+from unskew.assemble import build, model_for, world_for
+from unskew.config import checked
 from unskew.data.neutral import neutral_documents
 from unskew.edits import EDITS
 from unskew.errors import ConfigError
@@ -21,12 +21,14 @@ from unskew.hub.artifacts import (
     save_artifact,
 )
 from unskew.hub.attach import attach
-from unskew.hub.deltas import apply_saved_delta, is_delta, load_delta
-from unskew.hub.merge import merged, refuse_shared
+from unskew.hub.changes import changes_in
+from unskew.hub.deltas import is_delta
+from unskew.hub.merge import merged
 from unskew.models.deltas import AppliedDelta, combined
 from unskew.models.load import LoadedModel
 from unskew.models.logprobs import ScoringPath, collate
-from unskew.models.shadow import AdapterShadow
+from unskew.output import new_folder
+from unskew.schema import ModelConfig
 from unskew.training.launch import is_main_process, start, wait_for_everyone
 from unskew.types import Segment
 
@@ -91,7 +93,7 @@ def merge(
         result = policy if is_delta(source) else merged(policy)
         difference = (_logits(result, loaded) - before).abs().max().item()
     else:
-        changes = [_dense(loaded, folder) for folder in sources]
+        changes = [changes_in(loaded, folder) for folder in sources]
         AppliedDelta(loaded.model, combined(arithmetic.combine, changes))
         result, difference = loaded.model, 0.0
         manifest = manifest and replace(manifest, recipe=f"{manifest.recipe}, {dict(edit or {})}")
@@ -100,18 +102,6 @@ def merge(
         save_artifact(result, loaded.tokenizer, target, manifest, seen)
     wait_for_everyone()
     return Merged(target, name, difference)
-
-
-def _dense(loaded: LoadedModel, folder: Path) -> dict[str, torch.Tensor]:
-    """The whole change that an artefact makes; the model is as it was afterwards."""
-    if is_delta(folder):
-        apply_saved_delta(loaded, folder).undo()
-        return {name: change.dense() for name, change in load_delta(folder).items()}
-    policy = attach(loaded, folder)
-    refuse_shared(policy)
-    change = dict(AdapterShadow(policy))
-    policy.unload()
-    return change
 
 
 @torch.no_grad()

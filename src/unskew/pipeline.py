@@ -1,61 +1,53 @@
-"""The stages of a run, in the order in which a reader of its report meets them."""
+"""A run from front to back: measure, go through the stages, measure again, publish."""
 
 from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unskew import __version__, recording
-from unskew.assemble import ORACLE, Parts, chunks_for, oracle_reference
-from unskew.config import RunConfig
-from unskew.hub.artifacts import Manifest, digests, save_artifact
-from unskew.hub.deltas import delta_reload_difference, save_delta
-from unskew.measuring import GENERATION, Measuring, not_measured
-from unskew.models.load import LoadedModel, load_model
+from unskew.assemble import ORACLE
+from unskew.measuring import GENERATION, not_measured
+from unskew.models.load import load_model
 from unskew.models.logprobs import ScoringPath
-from unskew.models.reference import Reference, reference_for
+from unskew.models.reference import Reference
 from unskew.reports.page import PAGE_FILE, render_page
 from unskew.reports.record import (
     RECORD_FILE,
     GeneratedText,
     MetricRow,
     NotMeasured,
-    ProofOfEffect,
     RunRecord,
+    StageRow,
 )
 from unskew.reports.render import write_model_card
 from unskew.reports.storage import read_samples, samples_path
+from unskew.schema import Stage
+from unskew.stages.runners import MakeRunner
+from unskew.stages.train import TrainRunner, take_off
+from unskew.stages.workshop import ADAPTER, Outcome, Workshop
 from unskew.training.launch import is_main_process, wait_for_everyone
-from unskew.training.proof import Effect, Snapshot, reload_difference
-from unskew.training.trainer import UnlearningTrainer
-from unskew.types import Dataset, Segment
-from unskew.updates.masked import kept_delta
-from unskew.world.teach import TaughtWorld
 
-ADAPTER, DELTA, MODEL, CONFIG = "adapter", "delta", "model", "config.yaml"
+CONFIG = "config.yaml"
 BEFORE, AFTER = "before", "after"
-PROOF_ROWS = 8
-Tell = Callable[[str], object]
+LISTS = ("history", "train_log", "decisions", "selections", "warnings")
+"""Fields of the record to which every stage adds its own."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One run, from the accepted inputs on: measure, train, save, measure, publish."""
+    """One run, from the accepted inputs on."""
 
-    settings: RunConfig
-    output_dir: Path
-    world: TaughtWorld | None
-    dataset: Dataset
-    parts: Parts
-    measuring: Measuring
-    loaded: LoadedModel
+    workshop: Workshop
+    makers: Mapping[str, MakeRunner]
+    """What makes the runner of each stage, in order."""
     scoped: Any
-    """The model with the scope applied; until the first step it computes what the model does."""
-    tell: Tell
+    """The model with the scope of the first stage on it, which computes what the model does; None
+    where that stage has none."""
 
     def run(self, *, resume: bool) -> RunRecord:
         """Go through the stages, or those that are left.
@@ -63,40 +55,32 @@ class Pipeline:
         Args:
             resume: Take over what an earlier process left in the folder.
         """
+        workshop = self.workshop
         found = self._stored() if resume else None
         if found is not None and found.find(phase=AFTER, category=None):
-            self.tell(f"{self.output_dir} holds a finished run; there is nothing left to do")
-            if is_main_process() and not (self.output_dir / PAGE_FILE).is_file():
+            workshop.tell(
+                f"{workshop.output_dir} holds a finished run; there is nothing left to do"
+            )
+            if is_main_process() and not (workshop.output_dir / PAGE_FILE).is_file():
                 self._publish(found)
             return found
         begun = time.perf_counter()
-        scoped, path = self.scoped, ScoringPath(self.scoped)
-        record = found or self._before(path)
-        snapshot = Snapshot(scoped)
-        reference = reference_for(path)
-        trainer = self._trainer(scoped, path, reference)
-        self.tell(
-            f"unlearning by {self.settings.recipe}, {trainer.settings.max_steps} steps at most"
+        record = found or self._before(ScoringPath(self.scoped or workshop.loaded.model))
+        *earlier, last = workshop.settings.stages
+        for stage in earlier:
+            record = self._earlier_stage(stage, record, resume=resume)
+        record, outcome = self._stage(last, record, resume=resume)
+        workshop.tell("measuring again")
+        rows = self._phase(
+            AFTER, ScoringPath(outcome.policy), workshop.references(outcome.reference)
         )
-        trained = time.perf_counter()
-        trainer.fit(resume=resume)
-        # A model that is even from the start is not trained, so nothing has to have moved.
-        effect = snapshot.effect(scoped) if trainer.state.global_step else None
-        trainer.load_best()
-        trained = time.perf_counter() - trained
-        proof = self._save(scoped, trainer, effect and snapshot.kept(effect, scoped))
-        self.tell("measuring again")
-        references = {"base": reference, **oracle_reference(self.world)}
-        rows = self._phase(AFTER, path, references)
-        timings = {"training": trained, "total": time.perf_counter() - begun}
+        timings = {"total": time.perf_counter() - begun}
         record = record.model_copy(
             update={
-                **recording.training(trainer, "train"),
                 "metrics": [*record.metrics, *rows],
-                "proof_of_effect": proof,
-                "generations": _generations(self.output_dir),
-                "not_measured": [*not_measured(rows), _other_seeds(self.settings.seed)],
-                "warnings": _warnings(trainer),
+                "proof_of_effect": outcome.proof,
+                "generations": _generations(workshop.output_dir),
+                "not_measured": [*not_measured(rows), _other_seeds(workshop.settings.seed)],
                 "timings": {**record.timings, **timings},
             }
         )
@@ -105,130 +89,101 @@ class Pipeline:
         wait_for_everyone()
         return record
 
+    def _earlier_stage(self, stage: Stage, record: RunRecord, *, resume: bool) -> RunRecord:
+        """Run a stage that others follow, unless it is done; the base model is then as it was."""
+        if stage.name in [row.name for row in record.stages]:
+            if stage is self.workshop.settings.stages[0] and self.scoped is not None:
+                take_off(self.scoped)
+            return record
+        record, outcome = self._stage(stage, record, resume=resume)
+        outcome.put_back()
+        if is_main_process():
+            record.save(self.workshop.output_dir)
+        return record
+
+    def _stage(self, stage: Stage, record: RunRecord, *, resume: bool) -> tuple[RunRecord, Outcome]:
+        """Run one stage and write down what it found."""
+        begun = time.perf_counter()
+        runner = self.makers[stage.name](self.workshop)
+        if isinstance(runner, TrainRunner):
+            is_first = stage is self.workshop.settings.stages[0]
+            outcome = runner.run(self.scoped if is_first else None, resume=resume)
+        else:
+            outcome = runner.run()
+        fields = dict(outcome.fields)
+        row = StageRow(
+            name=stage.name,
+            kind=stage.kind,
+            result=fields.pop("result"),
+        )
+        is_only = len(self.workshop.settings.stages) == 1
+        timing = {"training" if is_only else stage.name: time.perf_counter() - begun}
+        grown = {key: [*getattr(record, key), *fields.pop(key, [])] for key in LISTS}
+        update = {**grown, **fields, "stages": [*record.stages, row]}
+        update["timings"] = {**record.timings, **timing}
+        return record.model_copy(update=update), outcome
+
     def _stored(self) -> RunRecord | None:
-        exists = (self.output_dir / RECORD_FILE).is_file()
-        return RunRecord.load(self.output_dir) if exists else None
+        exists = (self.workshop.output_dir / RECORD_FILE).is_file()
+        return RunRecord.load(self.workshop.output_dir) if exists else None
 
     def _before(self, path: ScoringPath) -> RunRecord:
         """The record with the baseline in it, saved so that a resumed run finds it."""
-        num_pairs = len(self.dataset.splits["report"].pairs)
-        self.tell(
-            f"measuring {self.loaded.name_or_path} on {num_pairs} pairs it will not learn from"
+        workshop, settings = self.workshop, self.workshop.settings
+        loaded, dataset = workshop.loaded, workshop.dataset
+        num_pairs = len(dataset.splits["report"].pairs)
+        workshop.tell(
+            f"measuring {loaded.name_or_path} on {num_pairs} pairs it will not learn from"
         )
         begun = time.perf_counter()
-        rows = self._phase(BEFORE, path, oracle_reference(self.world))
-        if self.world is not None:
-            oracle = load_model(str(self.world.oracle))
+        rows = self._phase(BEFORE, path, workshop.references(None))
+        if workshop.world is not None:
+            oracle = load_model(str(workshop.world.oracle))
             rows += self._phase(ORACLE, ScoringPath(oracle.model), {})
+        again = ["unlearn", str(workshop.output_dir / CONFIG), "--output-dir", "NEW_FOLDER"]
         record = RunRecord(
             unskew_version=__version__,
             command=recording.command_line(),
-            recipe=self.settings.recipe,
+            recipe=settings.recipe,
             created=recording.now(),
-            seed=self.settings.seed,
-            config_sha256=self.settings.sha256(),
+            seed=settings.seed,
+            config_sha256=settings.sha256(),
             environment=recording.environment(),
-            model=recording.model_info(self.loaded),
-            data=recording.data_info(self.dataset),
+            model=recording.model_info(loaded),
+            data=recording.data_info(dataset),
             metrics=rows,
             timings={"baseline evaluation": time.perf_counter() - begun},
-            reproduce=shlex.join(
-                ["unskew", "unlearn", str(self.output_dir / CONFIG), "--output-dir", "NEW_FOLDER"]
-            ),
+            reproduce=shlex.join(["unskew", *again]),
         )
         if is_main_process():
-            record.save(self.output_dir)
+            record.save(workshop.output_dir)
         return record
 
     def _phase(
         self, phase: str, path: ScoringPath, references: Mapping[str, Reference]
     ) -> list[MetricRow]:
-        return self.measuring.report(phase, path, self.loaded.encoder, references, self.output_dir)
-
-    def _trainer(self, scoped: Any, path: ScoringPath, reference: Reference) -> UnlearningTrainer:
-        stage = self.settings.stages[0]
-        training = replace(stage.training, seed=self.settings.seed)
-        return UnlearningTrainer(
-            scoped,
-            self.loaded.encoder,
-            chunks_for(stage, self.dataset.splits["train"], self.settings.seed),
-            self.parts.objective,
-            self.parts.rule,
-            evaluate=self.measuring.selector(path, self.loaded.encoder, {"base": reference}),
-            output_dir=self.output_dir,
-            settings=training,
-            controllers=self.parts.controllers,
-            choice=self.parts.choice,
-            reference=reference,
-            config_sha256=self.settings.sha256(),
+        workshop = self.workshop
+        return workshop.measuring.report(
+            phase, path, workshop.loaded.encoder, references, workshop.output_dir
         )
-
-    def _save(
-        self, scoped: Any, trainer: UnlearningTrainer, effect: Effect | None
-    ) -> ProofOfEffect | None:
-        """Write the artefact and hold it against the model in memory."""
-        has_adapter, is_masked = hasattr(scoped, "peft_config"), hasattr(scoped, "kept_weights")
-        folder = self.output_dir / (ADAPTER if has_adapter else DELTA if is_masked else MODEL)
-        info = recording.model_info(self.loaded)
-        manifest = Manifest(
-            recipe=self.settings.recipe,
-            unskew_version=__version__,
-            config_sha256=self.settings.sha256(),
-            seed=self.settings.seed,
-            step=trainer.choice.choose(trainer.history).step,
-            base_model=info.name_or_path,
-            base_fingerprint=info.fingerprint,
-            model_type=info.model_type,
-            tokenizer_fingerprint=self.loaded.encoder.fingerprint(),
-            data_sha256=self.dataset.sha256,
-        )
-        splits = self.dataset.splits
-        seen = digests([*splits["train"].pairs, *splits["select"].pairs])
-        delta = kept_delta(scoped) if is_masked else {}
-        if is_main_process() and delta:
-            save_delta(delta, scoped, folder, manifest, seen)
-        elif is_main_process() and not is_masked:
-            save_artifact(scoped, self.loaded.tokenizer, folder, manifest, seen)
-        wait_for_everyone()
-        if effect is None:
-            return None
-        difference = None
-        rows = [Segment(p.stereotype) for p in splits["report"].pairs[:PROOF_ROWS]]
-        if has_adapter:
-            difference = reload_difference(scoped, folder, self.loaded.encoder.encode(rows))
-        elif delta:
-            difference = delta_reload_difference(scoped, self.loaded, folder, rows)
-        return ProofOfEffect(**asdict(effect), reload_max_abs_difference=difference)
 
     def _publish(self, record: RunRecord) -> None:
         """Record, model card and page."""
-        record.save(self.output_dir)
-        folder = self.output_dir / ADAPTER
+        record.save(self.workshop.output_dir)
+        folder = self.workshop.output_dir / ADAPTER
         if folder.is_dir():
             write_model_card(
                 record,
                 folder,
-                name=self.output_dir.name,
-                method=self.settings.description,
-                paper=self.settings.source,
+                name=self.workshop.output_dir.name,
+                method=self.workshop.settings.description,
+                paper=self.workshop.settings.source,
             )
-        render_page(self.output_dir)
+        render_page(self.workshop.output_dir)
 
 
 def _other_seeds(seed: int) -> NotMeasured:
     return NotMeasured(what="other seeds", why=f"one training seed; repeat with seed={seed + 1}")
-
-
-def _warnings(trainer: UnlearningTrainer) -> list[str]:
-    """What a reader of the numbers should know first."""
-    if trainer.state.global_step == 0:
-        return ["the model was even before the run, so it was not trained"]
-    if trainer.choice.choose(trainer.history).step == 0:
-        return [
-            "no evaluation during training was better than the model before it, all floors kept; "
-            "the artefact changes nothing"
-        ]
-    return []
 
 
 def _generations(run_dir: Path) -> list[GeneratedText]:

@@ -7,7 +7,7 @@ import platform
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -133,6 +133,7 @@ def training(trainer: UnlearningTrainer, stage: str) -> dict[str, Any]:
     """History, log, decisions and chosen checkpoint of a train stage, as fields of the record."""
     best = trainer.choice.choose(trainer.history)
     return {
+        "result": f"step {best.step} of {trainer.history[-1].step}: {best.reason}",
         "history": [
             records.HistoryRow(
                 step=e.step,
@@ -140,9 +141,10 @@ def training(trainer: UnlearningTrainer, stage: str) -> dict[str, Any]:
                 metrics=[records.HistoryMetric.from_metric(m) for m in e.metrics],
             )
             for e in trainer.history
+            if e.metrics
         ],
         "train_log": [
-            records.TrainRow(**{**row, "learning_rate": row["learning_rate"] or 0.0})
+            records.TrainRow(**{**row, "learning_rate": row["learning_rate"] or 0.0}, stage=stage)
             for row in trainer.train_log
         ],
         "decisions": [
@@ -151,6 +153,7 @@ def training(trainer: UnlearningTrainer, stage: str) -> dict[str, Any]:
                 kind=d.kind,
                 directions=dict(d.directions) if d.directions else None,
                 reason=d.reason,
+                stage=stage,
             )
             for d in trainer.decisions
         ],
@@ -158,12 +161,15 @@ def training(trainer: UnlearningTrainer, stage: str) -> dict[str, Any]:
             best_step=best.step,
             last_step=trainer.history[-1].step,
             reason=best.reason,
-            floors=_floors(trainer.choice, trainer.history, best.step),
+            floors=floors_of(trainer.choice, trainer.history, best.step),
         ),
     }
 
 
-def _floors(choice: CheckpointChoice, history: list[Evaluation], step: int) -> list[records.Floor]:
+def floors_of(
+    choice: CheckpointChoice, history: Sequence[Evaluation], step: int
+) -> list[records.Floor]:
+    """Each floor with what the chosen evaluation reached."""
     before = history[0]
     kept = next(e for e in history if e.step == step)
     found: list[records.Floor] = []

@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from unskew import config
-from unskew.assemble import Parts, check_lengths, claim_folder, data_for, model_for, world_for
-from unskew.config import RunConfig
+from unskew.assemble import check_lengths, data_for, model_for, world_for
 from unskew.hub.attach import attach
 from unskew.measuring import Measuring
 from unskew.models.load import load_model
-from unskew.pipeline import ADAPTER, AFTER, BEFORE, CONFIG, DELTA, MODEL, Pipeline, Tell
+from unskew.output import claim_folder
+from unskew.pipeline import AFTER, BEFORE, CONFIG, Pipeline
 from unskew.reports.record import MetricRow, RunRecord
+from unskew.schema import RunConfig
+from unskew.stages.runners import runners_for
+from unskew.stages.saliency import SaliencyRunner
+from unskew.stages.train import TrainRunner
+from unskew.stages.workshop import ADAPTER, DELTA, MODEL, Tell, Workshop
 from unskew.training.launch import is_main_process, start, wait_for_everyone
 
 __all__ = ["AFTER", "BEFORE", "Run", "execute", "unlearn"]
@@ -97,15 +102,17 @@ def execute(
         world = world_for(settings.model.name_or_path, settings.data.name_or_path)
         dataset = data_for(settings.data)
         categories = tuple(sorted({p.category for p in dataset.splits["train"].pairs}))
-        parts = Parts(settings.stages[0], categories, "stages.0")
+        makers = runners_for(settings, categories)
         measuring = Measuring(dataset, settings.evaluation, settings.seed)
         loaded = model_for(settings.model, world)
         check_lengths(dataset, loaded.encoder)
-        scoped = parts.scope.apply(loaded.model)
-    pipeline = Pipeline(
-        settings, output_dir, world, dataset, parts, measuring, loaded, scoped, tell
-    )
-    return Run(output_dir, pipeline.run(resume=resume))
+        workshop = Workshop(settings, output_dir, world, dataset, measuring, loaded, tell)
+        runners = [make(workshop) for make in makers.values()]
+        for runner in runners:
+            if isinstance(runner, SaliencyRunner):
+                runner.rows()
+        scoped = runners[0].scoped() if isinstance(runners[0], TrainRunner) else None
+    return Run(output_dir, Pipeline(workshop, makers, scoped).run(resume=resume))
 
 
 @contextmanager

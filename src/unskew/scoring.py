@@ -12,14 +12,13 @@ from typing import Any
 from unskew import recording
 from unskew.assemble import (
     model_for,
-    new_folder,
     oracle_reference,
     refuse_world_settings,
     with_neutral_text,
     world_for,
 )
 from unskew.benchmarks.stereoset import StereoSet, answers_from_predictions
-from unskew.config import WORLD, EvaluationConfig, ModelConfig, checked
+from unskew.config import checked
 from unskew.data.load import load_dataset
 from unskew.errors import ConfigError, DataError, LeakageError
 from unskew.hub.artifacts import (
@@ -33,9 +32,11 @@ from unskew.hub.attach import attach_beside_base
 from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import reference_for
+from unskew.output import new_folder
 from unskew.reports.page import render_page
 from unskew.reports.record import MetricRow, RunRecord
 from unskew.reports.storage import write_samples
+from unskew.schema import WORLD, EvaluationConfig, ModelConfig
 from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.launch import start as start_processes
 from unskew.types import Dataset, Drop, Task

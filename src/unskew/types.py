@@ -11,6 +11,8 @@ from unskew.errors import ConfigError
 Task = Literal["intrasentence", "intersentence", "pair"]
 Start = Literal["separate", "prefix"]
 Better = Literal["higher", "lower", "closer"]
+RowSource = Literal["stereotype", "anti_stereotype", "unrelated", "documents", "questions"]
+"""Where rows to learn from or to hold weights responsible for can come from."""
 
 OVERALL = "overall"
 

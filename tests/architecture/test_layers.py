@@ -15,13 +15,15 @@ LAYERS = [
     {"errors"},
     {"__init__", "registry"},
     {"types", "recipes"},
-    {"protocols", "files", "statistics", "config"},
+    {"protocols", "files", "statistics", "schema"},
+    {"config"},
     {"data", "models"},
     {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits"},
     {"training", "evaluation"},
     {"reports", "world", "hub"},
-    {"assemble", "recording"},
+    {"assemble", "recording", "output"},
     {"measuring"},
+    {"stages"},
     {"pipeline", "scoring", "merging"},
     {"run"},
     {"demo"},
@@ -45,6 +47,7 @@ MOST_LINES = 300
 LONG = {
     "types.py": "every record that crosses rooms, on one page",
     "cli.py": "a table of commands and options, without logic",
+    "reports/record.py": "the schema of a record, on one page",
     "benchmarks/_aggregation.py": "one way to aggregate, shared by all benchmarks",
 }
 """Files that may have up to a third more, and why."""

@@ -10,15 +10,15 @@ from unskew.assemble import (
     build,
     capped,
     check_lengths,
-    claim_folder,
     data_for,
     with_neutral_text,
 )
-from unskew.config import DataConfig, TrainStage
 from unskew.controllers import CONTROLLERS
 from unskew.errors import ConfigError, DataError, UnknownName
 from unskew.objectives import OBJECTIVES
+from unskew.output import claim_folder
 from unskew.recipes import read_recipe
+from unskew.schema import DataConfig, TrainStage
 from unskew.types import Dataset, Document, Examples
 from unskew.updates import SCOPES, UPDATES
 

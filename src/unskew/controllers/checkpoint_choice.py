@@ -103,18 +103,18 @@ class CheckpointChoice:
         """The evaluation to keep; `history[0]` is the model before the run."""
         before = history[0]
         meeting = [e for e in history if not any(f.excess(before, e) for f in self.floors)]
-        even = [e for e in meeting if self._distance(e) < self.window]
+        even = [e for e in meeting if self.distance(e) < self.window]
         name = "worst category" if self.over == "worst" else "average category"
         if even:
             best = max(even, key=self._language_score)
             reason = f"{name} within {self.window:g} of even, highest LM score of these"
         else:
-            best = min(meeting, key=self._distance)
-            reason = f"{name} nearest to even ({self._distance(best):.3g} away)"
+            best = min(meeting, key=self.distance)
+            reason = f"{name} nearest to even ({self.distance(best):.3g} away)"
         return Choice(best.step, f"{reason}; all floors met")
 
-    def _distance(self, evaluation: Evaluation) -> float:
-        """From even; infinite where nothing was measured."""
+    def distance(self, evaluation: Evaluation) -> float:
+        """From even, in the signal's unit; infinite where nothing was measured."""
         if self.over == "worst":
             signed = evaluation.off_ideal(self.benchmark, self.signal)
             return max((abs(v) for v in signed.values()), default=float("inf"))
@@ -125,3 +125,11 @@ class CheckpointChoice:
     def _language_score(self, evaluation: Evaluation) -> float:
         found = evaluation.variants(self.benchmark, "lms").values()
         return min((m.value for m in found), default=0.0)
+
+
+class KeepLast(CheckpointChoice):
+    """Chooses the last evaluation whatever it says, for a stage whose result a later one scales."""
+
+    def choose(self, history: Sequence[Evaluation]) -> Choice:
+        """The last evaluation."""
+        return Choice(history[-1].step, "the last weights, as the recipe asks")

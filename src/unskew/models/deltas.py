@@ -81,6 +81,19 @@ def combined(
     return {name: change for name, change in made.items() if len(change.index)}
 
 
+def added(first: WeightDelta, second: WeightDelta) -> WeightDelta:
+    """The sum of two deltas of one base, without the places where they cancel."""
+    return combined(
+        lambda _, changes: changes[0] + changes[1],
+        [{n: c.dense() for n, c in delta.items()} for delta in (first, second)],
+    )
+
+
+def scaled(delta: WeightDelta, factor: float) -> WeightDelta:
+    """The delta times a factor."""
+    return {n: SparseTensor(c.shape, c.index, factor * c.values) for n, c in delta.items()}
+
+
 class AppliedDelta:
     """A delta on a model; `undo` takes it off again, to the last bit.
 

@@ -115,6 +115,16 @@ def target_pattern(model: Any, targets: Targets) -> str:
     return pattern
 
 
+def target_names(model: Any, targets: Targets) -> tuple[str, ...]:
+    """Full names of the linear maps that `target_pattern` matches.
+
+    Raises:
+        UnknownArchitecture, NoMatchingParameter: See `target_pattern`.
+    """
+    pattern = re.compile(target_pattern(model, targets))
+    return tuple(name for name in linear_names(model) if pattern.fullmatch(name))
+
+
 def linear_names(model: Any) -> tuple[str, ...]:
     """Full names of the linear maps (`nn.Linear` and GPT-2's `Conv1D`) before the head.
 

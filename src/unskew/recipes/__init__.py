@@ -55,18 +55,74 @@ def recipe_names() -> tuple[str, ...]:
 def read_recipe(name: str) -> Node:
     """A recipe that comes with unskew, or a YAML file of one's own.
 
+    A recipe that `extends` another is merged over it; see `merged`.
+
     Raises:
         UnknownName: No such recipe; the message lists all and names the nearest.
+        ConfigError: A file cannot be read, or recipes extend each other in a circle.
     """
+    chain = [name]
+    content = _content(name)
+    while (below := content.pop("extends", None)) is not None:
+        if below in chain:
+            raise ConfigError(f"recipes extend each other in a circle: {', '.join(chain)}")
+        chain.append(below)
+        content = merged(_content(below), content)
+    is_file = name.endswith((".yaml", ".yml"))
+    return {"recipe": Path(name).stem, **content} if is_file else {**content, "recipe": name}
+
+
+def _content(name: str) -> Node:
     if name.endswith((".yaml", ".yml")):
-        return {"recipe": Path(name).stem, **read_yaml(Path(name))}
+        return read_yaml(Path(name))
     if name not in recipe_names():
         raise UnknownName(
             f"unknown recipe {name!r}{nearest(name, recipe_names())} "
             f"(there are: {', '.join(recipe_names())}; or give a .yaml file)"
         )
     text = resources.files("unskew.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    return {**parse_yaml(text), "recipe": name}
+    return parse_yaml(text)
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Settings laid over others: mappings key by key, all else replaced.
+
+    A mapping that names another part than the one below replaces it, since its arguments are that
+    part's own. `stages` says the new list whole: a word takes the stage of that name as it is, and
+    a stage whose name is there already is laid over it.
+
+    Raises:
+        UnknownName: There is no stage of that name.
+    """
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    if above.get("name", below.get("name")) != below.get("name"):
+        return above
+    result = {**below, **above}
+    for key in below.keys() & above.keys():
+        both = (below[key], above[key])
+        lists = key == "stages" and all(isinstance(value, list) for value in both)
+        result[key] = _merged_stages(*both) if lists else merged(*both)
+    return result
+
+
+def _merged_stages(below: list[Any], above: list[Any]) -> list[Any]:
+    known = {_stage_name(stage): stage for stage in below}
+    made: list[Any] = []
+    for stage in above:
+        if isinstance(stage, str) and stage not in known:
+            raise UnknownName(
+                f"stages: no stage {stage!r}{nearest(stage, known)} (there are: {', '.join(known)})"
+            )
+        is_word = isinstance(stage, str)
+        made.append(known[stage] if is_word else merged(known.get(_stage_name(stage), {}), stage))
+    return made
+
+
+def _stage_name(stage: Any) -> str:
+    """A stage that is given no name is called after its kind, and it trains if it has none."""
+    node = stage if isinstance(stage, dict) else {}
+    return str(node.get("name") or node.get("kind") or "train")
 
 
 def read_yaml(path: Path) -> Node:

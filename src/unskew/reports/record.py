@@ -111,7 +111,10 @@ class HistoryRow(_Part):
     """One evaluation on the select split during training."""
 
     step: int
+    """Optimizer steps so far; number of the trial in an edit stage."""
     stage: str
+    strength: float | None = None
+    """Factor on the change, where an edit stage looks for the best."""
     metrics: list[HistoryMetric]
 
 
@@ -124,6 +127,7 @@ class TrainRow(_Part):
     grad_norm: float | None = None
     parts: dict[str, float] = {}
     """Unweighted value of each part of the objective."""
+    stage: str = "train"
 
 
 class Decision(_Part):
@@ -134,6 +138,7 @@ class Decision(_Part):
     directions: dict[str, int] | None = None
     """Category to +1 (forget the stereotype), -1 (the other way round) or 0 (rest)."""
     reason: str
+    stage: str = "train"
 
 
 class Floor(_Part):
@@ -154,6 +159,59 @@ class Checkpoint(_Part):
     last_step: int
     reason: str
     floors: list[Floor] = []
+    strength: float | None = None
+    """Factor on the change, where an edit stage chose it."""
+
+
+class StageRow(_Part):
+    """One finished stage."""
+
+    name: str
+    kind: Literal["train", "saliency", "edit"]
+    result: str
+    """What it left, in a line."""
+
+
+class TensorChoice(_Part):
+    """How many weights of a tensor were chosen."""
+
+    name: str
+    num_weights: NonNegativeInt
+    num_chosen: NonNegativeInt
+    jaccard: float | None = None
+    """Of the weights most responsible for the bias and for the rest; none if only one is known."""
+    jaccard_by_chance: float | None = None
+    """What two random choices of these sizes would give."""
+
+
+class ShadowCheck(_Part):
+    """Whether the shadow became more biased than the base, by rows it learned and by others."""
+
+    split: Literal["train", "select"]
+    n: NonNegativeInt
+    ss_before: float
+    ss_after: float
+    mean_gap_before: float
+    mean_gap_after: float
+
+
+class Selection(_Part):
+    """Which weights a saliency stage held responsible."""
+
+    stage: str
+    bias_criterion: str
+    num_bias_rows: NonNegativeInt
+    reason_criterion: str | None = None
+    num_reason_rows: NonNegativeInt = 0
+    completeness: float | None = None
+    """Share of the shadow's change of loss that path attribution accounts for; 1 is all."""
+    shadow: list[ShadowCheck] = []
+    tensors: list[TensorChoice]
+
+    @property
+    def fraction(self) -> float:
+        """Share of all weights looked at that were chosen."""
+        return sum(t.num_chosen for t in self.tensors) / sum(t.num_weights for t in self.tensors)
 
 
 class ProofOfEffect(_Part):
@@ -203,6 +261,9 @@ class RunRecord(_Part):
     train_log: list[TrainRow] = []
     decisions: list[Decision] = []
     checkpoint: Checkpoint | None = None
+    """Of the last stage."""
+    stages: list[StageRow] = []
+    selections: list[Selection] = []
     proof_of_effect: ProofOfEffect | None = None
     generations: list[GeneratedText] = []
     not_measured: list[NotMeasured] = []

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 
 from jaxtyping import Bool
 from torch import Tensor
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Overlap:
-    """Jaccard index of two masks, tensor after tensor."""
+    """Counts from which the Jaccard index of two masks follows."""
 
-    num_common: int = 0
-    num_either: int = 0
-    num_first: int = 0
-    num_second: int = 0
-    num_weights: int = 0
+    num_common: int
+    num_either: int
+    num_first: int
+    num_second: int
+    num_weights: int
 
-    def add(self, first: Bool[Tensor, "..."], second: Bool[Tensor, "..."]) -> None:
-        """Count one more tensor."""
-        self.num_common += int((first & second).sum())
-        self.num_either += int((first | second).sum())
-        self.num_first += int(first.sum())
-        self.num_second += int(second.sum())
-        self.num_weights += first.numel()
+    @classmethod
+    def of(cls, first: Bool[Tensor, "..."], second: Bool[Tensor, "..."]) -> Overlap:
+        """Of the masks of one tensor."""
+        common, either = int((first & second).sum()), int((first | second).sum())
+        return cls(common, either, int(first.sum()), int(second.sum()), first.numel())
+
+    @classmethod
+    def total(cls, parts: Iterable[Overlap]) -> Overlap:
+        """Of several tensors together."""
+        counts = zip(*(astuple(part) for part in parts), strict=True)
+        return cls(*(sum(column) for column in counts))
 
     @property
     def jaccard(self) -> float:

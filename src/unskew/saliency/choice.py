@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from unskew.models.selection import Granularity, Masks, Ranking, select
 from unskew.saliency._combine import Disentangle, Norm, disentangled
 from unskew.saliency._overlap import Overlap
 
+Control = Literal["random", "inverted", "all"]
 Scores = Mapping[str, Float[Tensor, "..."]]
 
 
@@ -24,9 +26,14 @@ class Choice:
     masks: Masks
     fraction_by_tensor: Mapping[str, float]
     """Share of each tensor's weights that is chosen; less than asked for where scores ran out."""
-    overlap: Overlap | None
-    """Of the highest scores for bias and for reasoning; None without a reasoning saliency."""
+    overlaps: Mapping[str, Overlap]
+    """By tensor, of the highest scores for bias and for reasoning; empty without the latter."""
     warnings: tuple[str, ...]
+
+    @property
+    def overlap(self) -> Overlap | None:
+        """Of all tensors together; None without a saliency for reasoning."""
+        return Overlap.total(self.overlaps.values()) if self.overlaps else None
 
     @property
     def fraction(self) -> float:
@@ -77,16 +84,26 @@ class Chooser:
         """
         self._check(bias, reason)
         masks: Masks = {}
-        overlap = Overlap() if reason is not None else None
+        overlaps: dict[str, Overlap] = {}
         for names in [[n] for n in bias] if self.ranking == "per_tensor" else [list(bias)]:
-            masks |= self._chosen(names, bias, reason, transposed, overlap)
+            masks |= self._chosen(names, bias, reason, transposed, overlaps)
         if not any(m.any() for m in masks.values()):
             raise ConfigError(
                 "no weight is more responsible for the bias than for the reasoning; lower lambda "
                 "or raise the fraction"
             )
         shares = {name: m.float().mean().item() for name, m in masks.items()}
-        return Choice(masks, shares, overlap, tuple(self._warnings(shares)))
+        return Choice(masks, shares, overlaps, tuple(self._warnings(shares)))
+
+    def score(self, bias: Tensor, reason: Tensor | None) -> Float[Tensor, "..."]:
+        """Score of each weight of one tensor, by which it is chosen; see `disentangled`."""
+        return disentangled(
+            bias,
+            reason,
+            disentangle=self.disentangle,
+            norm=self.norm,
+            weight=self.reason_weight,
+        )
 
     def _chosen(
         self,
@@ -94,33 +111,24 @@ class Chooser:
         bias: Scores,
         reason: Scores | None,
         transposed: Collection[str],
-        overlap: Overlap | None,
+        overlaps: dict[str, Overlap],
     ) -> Masks:
         own = {n: bias[n] for n in names}
         others = {n: reason[n] for n in names} if reason is not None else {}
-        scores = {
-            n: disentangled(
-                s,
-                others.get(n),
-                disentangle=self.disentangle,
-                norm=self.norm,
-                weight=self.reason_weight,
-            )
-            for n, s in own.items()
-        }
+        scores = {n: self.score(s, others.get(n)) for n, s in own.items()}
         masks = self._top(
             scores,
             self.fraction,
             transposed,
             only_positive=self.disentangle == "subtract" and self.reason_weight > 0,
         )
-        if overlap is not None:
+        if reason is not None:
             tops = [
                 self._top({n: s.abs() for n, s in part.items()}, self.fraction, transposed)
                 for part in (own, others)
             ]
             for name in names:
-                overlap.add(tops[0][name], tops[1][name])
+                overlaps[name] = Overlap.of(tops[0][name], tops[1][name])
         if self.disentangle == "setdiff":
             taken = self._top(others, self.reason_fraction or self.fraction, transposed)
             masks = {n: m & ~taken[n] for n, m in masks.items()}
@@ -179,6 +187,20 @@ class Chooser:
         if empty := [n for n, share in shares.items() if not share]:
             told.append(f"{len(empty)} tensors have no weight chosen, first {empty[0]}")
         return told
+
+
+def control_masks(kind: Control, masks: Masks, scores: Scores, seed: int) -> Masks:
+    """What a choice has to beat.
+
+    Args:
+        kind: `random` and `inverted`: see `random_masks` and `inverted_masks`; `all`: every weight.
+        masks: The choice.
+        scores: By which it was made.
+        seed: Of the random one.
+    """
+    if kind == "all":
+        return {name: torch.ones_like(mask) for name, mask in masks.items()}
+    return random_masks(masks, seed) if kind == "random" else inverted_masks(masks, scores)
 
 
 def random_masks(masks: Masks, seed: int) -> Masks:

@@ -17,6 +17,11 @@ def start(seed: int) -> None:
         # Threads of the process group that outlive the interpreter abort the process, and its exit
         # code with it; registering twice does no harm, as the second call finds nothing to do.
         atexit.register(leave)
+    seed_all(seed)
+
+
+def seed_all(seed: int) -> None:
+    """Seed every generator."""
     set_seed(seed)
 
 

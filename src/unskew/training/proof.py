@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from unskew.errors import NoEffect
+from unskew.models.deltas import WeightDelta
+from unskew.models.load import base_parameters
 from unskew.models.logprobs import ScoringPath, collate
 from unskew.models.tokens import Tokens
 
@@ -69,6 +71,13 @@ class Snapshot:
             len(trainable), len(moved), len(frozen), len(changed), self._relative_change(model)
         )
 
+    @torch.no_grad()
+    def restore(self, model: Any) -> None:
+        """Give trained weights that no adapter carries their old values."""
+        for name, parameter in model.named_parameters():
+            if (old := self._copies.get(name)) is not None:
+                parameter.copy_(old)
+
     def kept(self, effect: Effect, model: Any) -> Effect:
         """The same with the size of the change in the weights that were kept in the end."""
         return replace(effect, relative_change=self._relative_change(model))
@@ -86,6 +95,55 @@ class Snapshot:
                 change += module.get_delta_weight("default").float().norm().item() ** 2
                 size += module.get_base_layer().weight.float().norm().item() ** 2
         return (change / size) ** 0.5 if size else 0.0
+
+
+class DeltaSnapshot:
+    """What a computed change may touch, and checksums of all else, taken before it is applied.
+
+    Args:
+        model: The base model.
+        delta: The change.
+    """
+
+    def __init__(self, model: Any, delta: WeightDelta) -> None:
+        self._delta = delta
+        self._outside = {n: self._checksum(n, p) for n, p in base_parameters(model)}
+        self._old = {
+            n: p.detach().view(-1)[delta[n].index.to(p.device)]
+            for n, p in base_parameters(model)
+            if n in delta
+        }
+
+    def effect(self, model: Any) -> Effect:
+        """Compare with the model with the change on it.
+
+        Raises:
+            NoEffect: A weight outside the change is bitwise not what it was, or a tensor inside is.
+        """
+        change, size = 0.0, 0.0
+        still: list[str] = []
+        for name, parameter in base_parameters(model):
+            if self._checksum(name, parameter) != self._outside[name]:
+                raise NoEffect(f"{name} changed where the edit does not; nothing else may move")
+            if (old := self._old.get(name)) is not None:
+                new = parameter.detach().view(-1)[self._delta[name].index.to(parameter.device)]
+                still += [name] if torch.equal(old, new) else []
+                change += (new.float() - old.float()).norm().item() ** 2
+                size += parameter.detach().float().norm().item() ** 2
+        if still:
+            raise NoEffect(
+                f"{len(still)} of {len(self._old)} tensors stayed put, first {still[0]}; the "
+                "change is lost in the precision of the weights: load the model in float32"
+            )
+        moved, rest = len(self._old), len(self._outside) - len(self._old)
+        return Effect(moved, moved, rest, 0, (change / size) ** 0.5 if size else 0.0)
+
+    def _checksum(self, name: str, parameter: torch.Tensor) -> bytes:
+        if name not in self._delta:
+            return _checksum(parameter)
+        rest = parameter.detach().flatten().clone()
+        rest[self._delta[name].index.to(rest.device)] = 0
+        return _checksum(rest)
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -162,14 +161,3 @@ def test_tensors_cannot_be_ranked_within_themselves():
 )
 def test_the_layer_of_a_weight(name, layer):
     assert layer_of(name) == layer
-
-
-@pytest.mark.parametrize("ranking", ["per_tensor", "global"])
-def test_a_tenth_of_a_124m_model_within_three_seconds(ranking):
-    """Time of this process, for an eighth of the weights: what grows is linear in their number."""
-    torch.manual_seed(0)
-    scores = {f"h.{i}.w": torch.rand(768, 3360) for i in range(6)}
-    began = time.process_time()
-    masks = select(scores, 0.1, ranking=ranking)
-    assert 8 * (time.process_time() - began) < 3.0
-    assert sum(int(m.sum()) for m in masks.values()) == math.floor(6 * 768 * 336.0 + 0.5)

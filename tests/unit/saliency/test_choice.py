@@ -78,16 +78,15 @@ def test_overlap_by_hand():
 
 def test_chance_is_rho_over_two_less_rho():
     torch.manual_seed(0)
-    found = Overlap()
-    for _ in range(4):
-        found.add(torch.rand(50_000) < 0.1, torch.rand(50_000) < 0.1)
+    drawn = [(torch.rand(50_000) < 0.1, torch.rand(50_000) < 0.1) for _ in range(4)]
+    found = Overlap.total(Overlap.of(*masks) for masks in drawn)
     assert found.by_chance == pytest.approx(0.0526, abs=0.001)
     # 200 000 weights, 38 000 in either: standard error .0011.
     assert found.jaccard == pytest.approx(found.by_chance, abs=0.004)
-    same = Overlap()
-    same.add(torch.tensor([True, False]), torch.tensor([True, False]))
+    same = Overlap.of(torch.tensor([True, False]), torch.tensor([True, False]))
     assert same.jaccard == 1.0
-    assert Overlap().jaccard == Overlap().by_chance == 0.0
+    none = Overlap.of(torch.zeros(2, dtype=torch.bool), torch.zeros(2, dtype=torch.bool))
+    assert none.jaccard == none.by_chance == 0.0
 
 
 def test_controls_choose_as_many_of_each_tensor():

@@ -1,0 +1,241 @@
+"""What the settings of a run may be: names, types, defaults, and what each is for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from unskew.recipes import Node
+from unskew.registry import nearest
+from unskew.types import RowSource, TrainSettings
+
+WORLD = "world"
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelConfig(_Strict):
+    """The model to work on."""
+
+    name_or_path: str
+    """Hub id, folder, or `world` for the invented world's taught model."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub repository."""
+    dtype: Dtype = "float32"
+    attn_implementation: str | None = None
+    """Passed to transformers."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model."""
+
+
+class SplitConfig(_Strict):
+    """Shares of train, select and report, cut by target and cluster."""
+
+    train: float = Field(default=0.6, ge=0, le=1)
+    select: float = Field(default=0.2, ge=0, le=1)
+    report: float = Field(default=0.2, ge=0, le=1)
+    seed: int = 0
+
+
+class DataConfig(_Strict):
+    """The pairs to learn from and to report on."""
+
+    name_or_path: str
+    """File, folder, hub id, or `world`."""
+    format: Literal["auto", "stereoset", "crows_pairs", "jsonl", "csv", "datasets"] = "auto"
+    columns: dict[str, str] | None = None
+    """Our column name -> the file's, for JSONL, CSV and datasets folders."""
+    categories: list[str] | None = None
+    """Keep only these categories."""
+    tasks: list[str] | None = None
+    """Keep only these StereoSet tasks: intrasentence, intersentence."""
+    revision: str | None = None
+    report_data: str | None = None
+    """Report on this data set instead of a part of name_or_path."""
+    splits: SplitConfig = SplitConfig()
+
+
+class ChunkConfig(_Strict):
+    """Rows of one optimizer step, over all processes, and where they come from."""
+
+    forget: int = Field(default=4, ge=1)
+    retain: int = Field(default=28, ge=0)
+    unrelated: int = Field(default=28, ge=0)
+    adversarial_ratio: float = Field(default=0.25, ge=0, lt=1)
+    """Adversarial rows per forget row: .25 makes a fifth of the forget draws adversarial."""
+    category_balance: Literal["equal", "natural"] = "equal"
+    """Draw every category equally often, or in proportion to its pairs."""
+    document_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the unrelated stream taken from plain documents, where the data has them."""
+    without_start: float = Field(default=0.0, ge=0, le=1)
+    """Share of every stream's rows shown without the start token, as StereoSet scores texts."""
+
+
+class FloorConfig(_Strict):
+    """How much worse than before a metric may become on the select split."""
+
+    benchmark: str
+    metric: str
+    max_loss: float = Field(ge=0)
+    """In the metric's unit, or a fraction of the value before where `relative`."""
+    relative: bool = False
+
+
+class ChoiceConfig(_Strict):
+    """Which evaluation's weights are kept."""
+
+    signal: Literal["ss", "mean_gap"] = "ss"
+    window: float = Field(default=2.0, gt=0)
+    """Half-width inside which a model counts as even, in the signal's unit."""
+    over: Literal["worst", "average"] = "worst"
+    """How categories are taken together: the worst, or the average over pairs."""
+    floors: list[FloorConfig] = []
+
+
+class TrainStage(_Strict):
+    """Trains the model: a combination of parts."""
+
+    kind: Literal["train"] = "train"
+    name: str = "train"
+    objective: Node
+    rule: Node
+    scope: Node
+    """Of `masked`, the mask may be the name of an earlier saliency stage."""
+    controllers: list[Node] = []
+    choice: ChoiceConfig | None = ChoiceConfig()
+    """null keeps the last weights, and evaluates nothing on the way."""
+    start: str | None = None
+    """Edit stage whose result it starts from, with a masked scope; the base model if null."""
+    chunk: ChunkConfig = ChunkConfig()
+    training: TrainSettings = TrainSettings()
+
+    def needs(self) -> Iterable[tuple[str, str, str]]:
+        """Earlier stages it reads: setting, name, kind."""
+        if self.start is not None:
+            yield "start", self.start, "edit"
+
+
+class SaliencyStage(_Strict):
+    """Finds the weights that are responsible for the bias and not for the rest."""
+
+    kind: Literal["saliency"]
+    name: str = "saliency"
+    bias: Node
+    """Criterion by which weights are held responsible for the biased rows."""
+    bias_rows: dict[RowSource, int]
+    """Source -> rows of it, as many of each category as can be."""
+    shadow: str | None = None
+    """Train stage that made the model biased, for criteria that need one."""
+    min_rise: float = Field(default=5.0, ge=0)
+    """Points of SS by which the shadow must be more biased than the base, on its own rows."""
+    reason: Node | None = None
+    """Criterion for what is to be kept."""
+    reason_rows: dict[RowSource, int] = {}
+    choose: Node = {}
+    """How weights are chosen; see `unskew.saliency.choice.Chooser`."""
+    control: Literal["random", "inverted", "all"] | None = None
+    """Take as many weights of each tensor at random, or those with the lowest scores, or all of
+    them instead: what the choice has to beat."""
+    targets: Literal["attention", "all_linear"] = "all_linear"
+    """Linear maps whose weights are looked at, where there is no shadow that says so."""
+    saliency_groups: int = Field(default=1, ge=1)
+    """Groups of layers that are gone through one after the other; more take less memory."""
+
+    def needs(self) -> Iterable[tuple[str, str, str]]:
+        """Earlier stages it reads: setting, name, kind."""
+        if self.shadow is not None:
+            yield "shadow", self.shadow, "train"
+
+
+class EditStage(_Strict):
+    """Computes a change of weights from earlier ones, at a strength that the select split finds."""
+
+    kind: Literal["edit"]
+    name: str = "edit"
+    edit: Node
+    deltas: list[str] = Field(min_length=1)
+    """Train stages whose changes are combined."""
+    mask: str | None = None
+    """Saliency stage whose mask the edit takes."""
+    strengths: list[Annotated[float, Field(gt=0)]] = Field(default=[1.0], min_length=1)
+    """Factors on the result that are tried on the select split."""
+    refine: int = Field(default=0, ge=0)
+    """Further strengths tried, each half way between the best and its better neighbour."""
+    choice: ChoiceConfig = ChoiceConfig()
+    controls: bool = False
+    """Also report a random mask, the inverted one and none, each at the strength of equal bias."""
+
+    def needs(self) -> Iterable[tuple[str, str, str]]:
+        """Earlier stages it reads: setting, name, kind."""
+        yield from ((f"deltas.{i}", name, "train") for i, name in enumerate(self.deltas))
+        if self.mask is not None:
+            yield "mask", self.mask, "saliency"
+
+
+Stage = Annotated[TrainStage | SaliencyStage | EditStage, Field(discriminator="kind")]
+
+
+class EvaluationConfig(_Strict):
+    """What is measured before and after, and on the way."""
+
+    benchmarks: list[str] = ["auto"]
+    """`auto` takes every benchmark the data can serve."""
+    start: Literal["separate", "prefix"] = "separate"
+    """How StereoSet scores the first token; see docs/benchmarks.md."""
+    select_per_category: int = Field(default=250, ge=1)
+    """Pairs of each category that an evaluation during training scores."""
+    tokens_per_batch: int | None = Field(default=None, ge=1)
+    """Most padded tokens in one forward pass; what suits the device if null."""
+
+
+class RunConfig(_Strict):
+    """Everything that can change a number of a run."""
+
+    recipe: str
+    description: str = ""
+    source: str = ""
+    model: ModelConfig
+    data: DataConfig
+    stages: list[Stage] = Field(min_length=1)
+    evaluation: EvaluationConfig = EvaluationConfig()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        kinds: dict[str, str] = {}
+        for stage in self.stages:
+            for setting, name, kind in stage.needs():
+                place = f"stages.{stage.name}.{setting}"
+                if name not in kinds:
+                    hint = nearest(name, kinds)
+                    raise ValueError(f"{place}: no earlier stage is called {name!r}{hint}")
+                if kinds[name] != kind:
+                    raise ValueError(f"{place}: {name!r} is no {kind} stage but {kinds[name]}")
+            if not stage.name.isidentifier() or stage.name in kinds:
+                raise ValueError(
+                    f"stages: {stage.name!r} is taken or no word; give each stage a name of its own"
+                )
+            kinds[stage.name] = stage.kind
+        if self.stages[-1].kind == "saliency":
+            raise ValueError(
+                f"stages.{self.stages[-1].name}: a saliency stage changes no weight, so it cannot "
+                "be the last; add a train or an edit stage that uses its mask"
+            )
+        return self
+
+    def sha256(self) -> str:
+        """Hash of all settings."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The resolved configuration."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,61 @@
+"""From the stages of a recipe to what runs them; making them checks the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from unskew.assemble import Parts, build, choice_for, construct
+from unskew.edits import EDITS
+from unskew.saliency import SALIENCIES
+from unskew.saliency.choice import Chooser
+from unskew.schema import EditStage, RunConfig, SaliencyStage
+from unskew.stages.edit import EditRunner
+from unskew.stages.saliency import BIAS, REASON, SaliencyRunner
+from unskew.stages.train import TrainRunner
+from unskew.stages.workshop import Workshop
+
+Runner = TrainRunner | SaliencyRunner | EditRunner
+MakeRunner = Callable[[Workshop], Runner]
+
+
+def runners_for(settings: RunConfig, categories: tuple[str, ...]) -> dict[str, MakeRunner]:
+    """What makes the runner of each stage, in order, once there is a model.
+
+    Args:
+        settings: Of the run.
+        categories: Categories of the train split.
+
+    Raises:
+        ConfigError, UnknownName: A part's name or setting is wrong, in whichever stage.
+    """
+    found: dict[str, MakeRunner] = {}
+    saliency_stages = [s.name for s in settings.stages if s.kind == "saliency"]
+    for index, stage in enumerate(settings.stages):
+        path = f"stages.{index}"
+        if isinstance(stage, SaliencyStage):
+            found[stage.name] = _saliency(stage, path)
+        elif isinstance(stage, EditStage):
+            found[stage.name] = _edit(stage, path)
+        else:
+            parts = Parts(stage, categories, path, saliency_stages)
+            found[stage.name] = partial(TrainRunner, stage=stage, parts=parts)
+    return found
+
+
+def _saliency(stage: SaliencyStage, path: str) -> MakeRunner:
+    criteria = {BIAS: build(SALIENCIES, stage.bias, f"{path}.bias")}
+    if stage.reason is not None:
+        criteria[REASON] = build(SALIENCIES, stage.reason, f"{path}.reason")
+    chooser = construct(Chooser, "choose", stage.choose, f"{path}.choose")
+    return partial(SaliencyRunner, stage=stage, criteria=criteria, chooser=chooser)
+
+
+def _edit(stage: EditStage, path: str) -> MakeRunner:
+    def make(masks: Mapping[str, Any] | None) -> Any:
+        given = {} if masks is None else {"mask": masks}
+        return build(EDITS, stage.edit, f"{path}.edit", **given)
+
+    make(None if stage.mask is None else {})
+    return partial(EditRunner, stage=stage, make=make, choice=choice_for(stage.choice))

@@ -1,0 +1,61 @@
+"""Putting a computed change on the base model: applied, saved, proven."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from unskew.hub.deltas import apply_saved_delta, save_delta
+from unskew.models.deltas import AppliedDelta, WeightDelta
+from unskew.models.logprobs import ScoringPath, collate
+from unskew.models.reference import Reference
+from unskew.reports.record import ProofOfEffect
+from unskew.stages.workshop import DELTA, Outcome, Workshop
+from unskew.training.launch import is_main_process, wait_for_everyone
+from unskew.training.proof import DeltaSnapshot
+
+
+def settle(
+    workshop: Workshop, name: str, delta: WeightDelta, reference: Reference, step: int
+) -> Outcome:
+    """Save a change of the base model and leave it applied.
+
+    Args:
+        workshop: The base model is changed.
+        name: Of the stage that computed it.
+        delta: The change; nothing is saved or proven if it is empty.
+        reference: The base model beside it.
+        step: Of the stage, for the manifest.
+
+    Raises:
+        NoEffect: A weight outside the change is not what it was, or one inside did not move.
+    """
+    model, folder = workshop.loaded.model, workshop.results(name) / DELTA
+    if not delta:
+        return Outcome({}, model, reference)
+    if is_main_process():
+        save_delta(delta, model, folder, workshop.manifest(step), workshop.seen())
+    wait_for_everyone()
+    snapshot = DeltaSnapshot(model, delta)
+    reloaded = _logits_of_saved(workshop, folder)
+    applied = AppliedDelta(model, delta)
+    difference = (_logits(workshop) - reloaded).abs().max().item()
+    proof = ProofOfEffect(**asdict(snapshot.effect(model)), reload_max_abs_difference=difference)
+    return Outcome({}, model, reference, proof, applied.undo)
+
+
+def _logits_of_saved(workshop: Workshop, folder: Path) -> torch.Tensor:
+    applied = apply_saved_delta(workshop.loaded, folder)
+    found = _logits(workshop)
+    applied.undo()
+    return found
+
+
+@torch.no_grad()
+def _logits(workshop: Workshop) -> torch.Tensor:
+    loaded = workshop.loaded
+    path = ScoringPath(loaded.model)
+    rows = loaded.encoder.encode(workshop.proof_rows())
+    return path.logits(path.states(collate(rows, loaded.device)))

@@ -1,0 +1,180 @@
+"""SDU from end to end: stages in order, a change inside the mask alone, resumed to the last bit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM
+
+from tests.end_to_end.conftest import adapter_bytes, essence
+from unskew.hub.deltas import load_delta
+from unskew.models.masks import load_masks
+from unskew.recipes import read_recipe
+from unskew.reports.record import RunRecord
+from unskew.run import Run
+
+STREAMS = {"forget": 8, "retain": 8, "unrelated": 6, "without_start": 0.0}
+SHADOW = {
+    "name": "shadow",
+    "training": {"max_steps": 16, "learning_rate": 2e-3, "eval_steps": 16},
+    "chunk": {"forget": 16},
+}
+MASK = {"name": "mask", "bias_rows": {"stereotype": 40}, "reason_rows": {"unrelated": 40}}
+UNBIASED = {
+    "name": "unbiased",
+    "training": {"max_steps": 24, "learning_rate": 2e-3, "eval_steps": 12},
+    "chunk": STREAMS,
+}
+UPDATE = {"name": "update", "strengths": [0.25, 0.5, 1.0], "refine": 1}
+UNDER_MASK = {**UNBIASED, "scope": {"name": "masked", "mask": "mask"}}
+POLISH = {
+    **read_recipe("sdu")["stages"][2],
+    "name": "polish",
+    "start": "update",
+    "scope": {"name": "masked", "mask": "mask"},
+    "training": {"max_steps": 6, "learning_rate": 1e-3, "eval_steps": 6},
+    "chunk": STREAMS,
+}
+
+
+@pytest.fixture
+def sdu(here, story, tmp_path, without_page):
+    """Run stages of the recipe `sdu`, changed for a small model, in a folder of this name."""
+
+    def run(name, stages, *more, code=0):
+        file = tmp_path / "small.yaml"
+        # No alias of YAML: settings that are the same object would be written once.
+        content = json.loads(json.dumps({"extends": "sdu", "stages": stages}))
+        file.write_text(yaml.safe_dump(content))
+        words = ["--model", str(story.biased), "--data", str(story.pairs)]
+        said = here("unlearn", str(file), *words, "--output-dir", str(tmp_path / name), *more)
+        assert said.code == code, said.err
+        return (tmp_path / name) if code == 0 else said.err
+
+    return run
+
+
+def kept_inside(folder, story):
+    """The delta touches chosen weights alone, and base plus delta is the model of the run."""
+    masks = load_masks(folder / "stages" / "mask" / "mask")
+    delta = load_delta(folder / "delta")
+    assert delta and all(not change.dense()[~masks[n]].any() for n, change in delta.items())
+    base = AutoModelForCausalLM.from_pretrained(story.biased)
+    ours = Run(folder, RunRecord.load(folder)).model
+    for (name, old), new in zip(base.named_parameters(), ours.parameters(), strict=True):
+        changed = old.detach() != new.detach()
+        assert not changed[~masks[name]].any() if name in masks else not changed.any()
+        if name in delta:
+            assert torch.equal(changed, delta[name].dense() != 0)
+
+
+def test_the_stages_leave_mask_delta_and_record(sdu, story):
+    out = sdu("run", [SHADOW, MASK, UNBIASED, UPDATE])
+    record = RunRecord.load(out)
+    assert [(s.name, s.kind) for s in record.stages] == [
+        ("shadow", "train"),
+        ("mask", "saliency"),
+        ("unbiased", "train"),
+        ("update", "edit"),
+    ]
+    kept_inside(out, story)
+    proof = record.proof_of_effect
+    assert proof.num_frozen_changed == 0 and proof.reload_max_abs_difference == 0.0
+    assert proof.num_moved == proof.num_trainable_tensors == len(load_delta(out / "delta"))
+
+    (selection,) = record.selections
+    masks = load_masks(out / "stages" / "mask" / "mask")
+    assert {t.name: t.num_chosen for t in selection.tensors} == {
+        n: int(m.sum()) for n, m in masks.items()
+    }
+    assert 0.3 < selection.fraction <= 0.5
+    assert selection.completeness == pytest.approx(1, abs=0.1)
+    own, held_out = selection.shadow
+    assert (own.split, held_out.split) == ("train", "select")
+    assert own.mean_gap_after > own.mean_gap_before + 0.1
+
+    tried = [row for row in record.history if row.stage == "update"]
+    assert [row.strength for row in tried][:4] == [0.0, 0.25, 0.5, 1.0] and len(tried) == 5
+    assert record.checkpoint.strength in [row.strength for row in tried]
+    ss = {p: record.value(benchmark="stereoset", metric="ss", phase=p) for p in ("before", "after")}
+    assert abs(ss["after"] - 50) < abs(ss["before"] - 50) - 5
+
+    # What the strength search reports of the strength it kept is what the delta gives.
+    strengths = {row.strength: row for row in tried}
+    assert strengths[0.0].metrics != strengths[record.checkpoint.strength].metrics
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_a_run_cut_off_between_stages_goes_on_to_the_same_end(sdu, story, tmp_path, done):
+    stages = [SHADOW, MASK, UNBIASED, UPDATE]
+    straight = sdu("straight", stages)
+    cut = tmp_path / "cut"
+    shutil.copytree(straight, cut)
+    record = RunRecord.load(straight)
+    names = [row.name for row in record.stages]
+    for name in names[done:]:
+        shutil.rmtree(cut / "stages" / name, ignore_errors=True)
+    shutil.rmtree(cut / "delta")
+    (cut / "report.html").unlink(missing_ok=True)
+    kept = [row for row in record.metrics if row.phase != "after"]
+    earlier = {
+        key: [r for r in getattr(record, key) if r.stage in names[:done]]
+        for key in ("history", "train_log", "decisions", "selections")
+    }
+    until = {"metrics": kept, "stages": record.stages[:done], "proof_of_effect": None, **earlier}
+    empty = {"checkpoint": None, "generations": [], "not_measured": [], "warnings": []}
+    record.model_copy(update={**until, **empty}).save(cut)
+
+    resumed = sdu("cut", stages, "--resume")
+    names = [row.name for row in RunRecord.load(resumed).stages]
+    assert names == ["shadow", "mask", "unbiased", "update"]
+    file = "delta/delta.safetensors"
+    assert (resumed / file).read_bytes() == (straight / file).read_bytes()
+    assert essence(resumed) == essence(straight)
+    assert adapter_bytes(resumed / "stages" / "shadow")
+
+
+def test_training_under_the_mask(sdu, story):
+    out = sdu("run", [SHADOW, MASK, UNDER_MASK])
+    kept_inside(out, story)
+    assert RunRecord.load(out).proof_of_effect.num_frozen_changed == 0
+
+
+def test_merging_then_polishing_stays_inside_the_mask(sdu, story):
+    out = sdu("run", [SHADOW, MASK, UNBIASED, UPDATE, POLISH])
+    kept_inside(out, story)
+    merged, polished = (load_delta(f / "delta") for f in (out / "stages" / "update", out))
+    assert any(not torch.equal(merged[n].dense(), polished[n].dense()) for n in merged)
+
+
+def test_a_shadow_that_learned_nothing_is_refused(sdu):
+    idle = {**SHADOW, "training": {"max_steps": 4, "learning_rate": 1e-6}}
+    said = sdu("run", [idle, MASK, UNBIASED, UPDATE], code=2)
+    assert "the shadow of stage shadow did not become more biased" in said
+    assert "stages.mask.min_rise" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reason_rows": {"documents": 4}}, "stages.mask.reason_rows.documents: the train split"),
+        ({"bias_rows": {"stereotype": -1}}, "stages.mask.bias_rows.stereotype is -1"),
+        ({"bias_rows": {"stereotype": 0}}, "stages.mask.bias_rows asks for no row"),
+        ({"reason_rows": {"stereotype": 4}}, "rows stand for bias and for reasoning at once"),
+    ],
+)
+def test_rows_that_cannot_tell_bias_from_reasoning_are_refused(sdu, change, message):
+    stage = {**read_recipe("sdu")["stages"][1], **MASK, **change}
+    assert message in sdu("run", [SHADOW, stage, UNBIASED, UPDATE], code=2)
+
+
+def test_a_wrong_part_of_a_late_stage_is_told_before_anything_is_trained(sdu, tmp_path):
+    wrong = {**UPDATE, "edit": {"name": "masked_merg"}}
+    assert "unknown edit 'masked_merg'" in sdu("run", [SHADOW, MASK, UNBIASED, wrong], code=2)
+    chooser = {**MASK, "choose": {"fractoin": 0.2}}
+    assert "did you mean 'fraction'" in sdu("run", [SHADOW, chooser, UNBIASED, UPDATE], code=2)
+    assert not (tmp_path / "run").exists()

@@ -258,6 +258,12 @@ class Evaluation:
         wanted = (benchmark, metric, category)
         return {m.variant: m for m in self.metrics if (m.benchmark, m.metric, m.category) == wanted}
 
+    def pooled(self, benchmark: str, metric: str) -> float:
+        """A metric over all categories and variants, weighted by n; NaN where not measured."""
+        found = self.variants(benchmark, metric).values()
+        count = sum(m.n for m in found)
+        return sum(m.n * m.value for m in found) / count if count else float("nan")
+
     def by_category(self, benchmark: str, metric: str) -> list[Metric]:
         """The metric of every single category, in every variant; each has an ideal value."""
         wanted = (benchmark, metric)

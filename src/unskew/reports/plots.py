@@ -70,14 +70,15 @@ _FONT = re.compile(r"'DejaVu Sans'[^;]*")
 _POINTS = 72  # per inch; sizes below are in points, which become units of the viewBox
 
 WIDE, NARROW = 720, 350
+MAX_PANELS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One quantity over optimizer steps."""
+    """One quantity over optimizer steps, or over strengths."""
 
     name: str
-    steps: Sequence[int]
+    steps: Sequence[float]
     values: Sequence[float]
 
 
@@ -216,7 +217,7 @@ def curves(
             axes.grid(axis="y")
             axes.tick_params(axis="y", length=0)
             axes.locator_params(axis="y", nbins=4)
-            axes.locator_params(axis="x", nbins=5, integer=True)
+            axes.locator_params(axis="x", nbins=5)
 
         return draw
 

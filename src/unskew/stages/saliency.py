@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from unskew.schema import SaliencyStage
 from unskew.stages.workshop import ADAPTER, Outcome, Workshop
 from unskew.training.attribution import Attribution, nll_losses
 from unskew.training.launch import is_main_process, wait_for_everyone
-from unskew.types import Examples, Metric, RowSource, Segment
+from unskew.types import Evaluation, Examples, RowSource, Segment
 
 HIGH_SS, LEAST_GAP_RISE = 90.0, 0.1
 STEREOSET = "stereoset"
@@ -141,18 +140,16 @@ class SaliencyRunner:
         evaluate = self.workshop.measuring.evaluator(
             Examples(pairs=tuple(pairs)), split, [STEREOSET], path, self.workshop.loaded.encoder, {}
         )
-        found: list[dict[str, float]] = []
-        for base in (AdapterOffReference(path).frozen(), nullcontext()):
-            with base:
-                found.append(_overall(evaluate(policy)))
-        before, after = found
+        with AdapterOffReference(path).frozen():
+            before = Evaluation(0, tuple(evaluate(policy)))
+        after = Evaluation(1, tuple(evaluate(policy)))
         return ShadowCheck(
             split=split,
             n=len(pairs),
-            ss_before=before["ss"],
-            ss_after=after["ss"],
-            mean_gap_before=before["mean_gap"],
-            mean_gap_after=after["mean_gap"],
+            ss_before=before.pooled(STEREOSET, "ss"),
+            ss_after=after.pooled(STEREOSET, "ss"),
+            mean_gap_before=before.pooled(STEREOSET, "mean_gap"),
+            mean_gap_after=after.pooled(STEREOSET, "mean_gap"),
         )
 
     def _attribute(
@@ -245,15 +242,6 @@ class SaliencyRunner:
                 for name, mask in choice.masks.items()
             ],
         )
-
-
-def _overall(metrics: Sequence[Metric]) -> dict[str, float]:
-    """SS and mean gap over all pairs, whatever the variant."""
-    found: dict[str, float] = {}
-    for name in ("ss", "mean_gap"):
-        rows = [m for m in metrics if m.metric == name and m.is_overall]
-        found[name] = sum(m.n * m.value for m in rows) / sum(m.n for m in rows)
-    return found
 
 
 def _held_out_warning(check: ShadowCheck) -> list[str]:

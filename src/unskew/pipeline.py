@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 import time
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from typing import Any
 from unskew import __version__, recording
 from unskew.assemble import ORACLE
 from unskew.measuring import GENERATION, not_measured
+from unskew.models.deltas import AppliedDelta
 from unskew.models.load import load_model
 from unskew.models.logprobs import ScoringPath
-from unskew.models.reference import Reference
+from unskew.models.reference import ModelReference, Reference
 from unskew.reports.page import PAGE_FILE, render_page
 from unskew.reports.record import (
     RECORD_FILE,
@@ -29,7 +31,7 @@ from unskew.reports.storage import read_samples, samples_path
 from unskew.schema import Stage
 from unskew.stages.runners import MakeRunner
 from unskew.stages.train import TrainRunner, take_off
-from unskew.stages.workshop import ADAPTER, Outcome, Workshop
+from unskew.stages.workshop import ADAPTER, ControlChange, Outcome, Workshop
 from unskew.training.launch import is_main_process, wait_for_everyone
 
 CONFIG = "config.yaml"
@@ -74,6 +76,10 @@ class Pipeline:
         rows = self._phase(
             AFTER, ScoringPath(outcome.policy), workshop.references(outcome.reference)
         )
+        outcome.put_back()
+        for control in outcome.controls:
+            rows += self._control(control)
+            record = record.model_copy(update={"warnings": [*record.warnings, control.note]})
         timings = {"total": time.perf_counter() - begun}
         record = record.model_copy(
             update={
@@ -88,6 +94,14 @@ class Pipeline:
             self._publish(record)
         wait_for_everyone()
         return record
+
+    def _control(self, control: ControlChange) -> list[MetricRow]:
+        model = self.workshop.loaded.model
+        base = ModelReference(copy.deepcopy(model))
+        applied = AppliedDelta(model, control.delta)
+        rows = self._phase(control.phase, ScoringPath(model), self.workshop.references(base))
+        applied.undo()
+        return rows
 
     def _earlier_stage(self, stage: Stage, record: RunRecord, *, resume: bool) -> RunRecord:
         """Run a stage that others follow, unless it is done; the base model is then as it was."""

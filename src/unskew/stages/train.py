@@ -85,7 +85,7 @@ class TrainRunner:
             scoped,
             reference,
             proof,
-            partial(_put_back, scoped, snapshot),
+            put_back=partial(_put_back, scoped, snapshot),
         )
 
     def _fit(

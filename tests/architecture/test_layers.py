@@ -16,6 +16,7 @@ LAYERS = [
     {"__init__", "registry"},
     {"types", "recipes"},
     {"protocols", "files", "statistics", "config"},
+    {"paired"},
     {"data", "models"},
     {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits"},
     {"training", "evaluation"},

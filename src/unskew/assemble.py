@@ -18,7 +18,7 @@ from unskew.data.load import load_dataset
 from unskew.data.neutral import neutral_documents
 from unskew.data.splits import SplitSettings
 from unskew.errors import ConfigError
-from unskew.files import write_text
+from unskew.files import is_taken, write_text
 from unskew.models.load import LoadedModel, load_model
 from unskew.models.reference import ModelReference, Reference
 from unskew.models.tokens import Encoder
@@ -262,7 +262,7 @@ def new_folder(output_dir: str | Path) -> Path:
         ConfigError: There is something in it.
     """
     folder = Path(output_dir)
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    taken = is_taken(folder)
     wait_for_everyone()
     if taken:
         raise ConfigError(f"{folder} already holds something; choose another --output-dir")

@@ -22,7 +22,7 @@ LAYERS = [
     {"training", "evaluation"},
     {"reports", "world", "hub"},
     {"assemble", "recording"},
-    {"measuring"},
+    {"measuring", "comparison", "gates"},
     {"pipeline", "scoring", "merging"},
     {"run"},
     {"demo"},

@@ -27,6 +27,7 @@ LAYERS = [
     {"run"},
     {"demo"},
     {"console"},
+    {"cli_runs"},
     {"cli"},
     {"__main__"},
 ]

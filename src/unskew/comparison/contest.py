@@ -198,8 +198,9 @@ def _gain(better: Better, found: Difference) -> Estimate | None:
     if better == "higher":
         return Estimate(found.value, found.ci_low, found.ci_high, found.p_value)
     ends = (found.ci_low, found.ci_high)
-    low, high = (None if end is None else -end for end in reversed(ends))
-    return Estimate(-found.value, low, high, found.p_value)
+    # 0 - 0 is 0, where -0 would be written as -0.0.
+    low, high = (None if end is None else 0 - end for end in reversed(ends))
+    return Estimate(0 - found.value, low, high, found.p_value)
 
 
 def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -11,7 +11,7 @@ from unskew.comparison.contest import ALPHA
 from unskew.comparison.plots import GLYPHS, over_steps, paths, trade
 from unskew.comparison.render import cell_text, p_text
 from unskew.comparison.result import Compared
-from unskew.comparison.table import Cell, Section, headline
+from unskew.comparison.table import Cell, Section, headline, points
 from unskew.comparison.tradeoff import at_levels
 from unskew.reports.drawing import Plot, in_both_widths
 from unskew.reports.findings import Measure
@@ -28,7 +28,12 @@ def as_html(compared: Compared) -> str:
     """The page as text; the same comparison gives the same bytes."""
     environment = page_environment("unskew.comparison")
     environment.globals.update(
-        cell_text=cell_text, p_text=p_text, at_levels=at_levels, at_most=ALPHA, glyphs=GLYPHS
+        cell_text=cell_text,
+        p_text=p_text,
+        at_levels=at_levels,
+        at_most=ALPHA,
+        glyphs=GLYPHS,
+        points=points,
     )
     return environment.get_template("compare.html.j2").render(_context(compared))
 

@@ -60,6 +60,9 @@ def trade(
                 zorder=3,
             )
         axes.margins(x=0.08, y=0.15)
+        low, high = axes.get_ylim()
+        # Less than a point to either side would make noise look large.
+        axes.set_ylim(min(low, -1.0), max(high, 1.0))
         axes.grid(axis="y")
         axes.set_xlabel(titles[0])
         axes.set_title(titles[1])

@@ -12,7 +12,7 @@ from typing import Any
 from unskew import __version__
 from unskew.comparison.lineup import Entrant
 from unskew.comparison.result import Compared
-from unskew.comparison.table import Cell, Section
+from unskew.comparison.table import Cell, Section, points
 from unskew.comparison.tradeoff import Reading, at_levels
 from unskew.reports.formatting import MISSING, format_interval, format_value, unit_suffix
 from unskew.reports.render import csv_cell, escape_markdown, markdown_table
@@ -117,8 +117,7 @@ def _markdown_comparisons(compared: Compared) -> str:
     body = []
     for tested in compared.tested():
         for c in compared.outcome.of(tested.key):
-            unit = "points" if c.unit == "%" else c.unit
-            difference = Cell(c.difference, unit, c.ci_low, c.ci_high)
+            difference = Cell(c.difference, points(c.unit), c.ci_low, c.ci_high)
             body.append(
                 [
                     tested.title,

@@ -11,7 +11,7 @@ from unskew.reports.findings import Measure, measures
 from unskew.reports.guards import GUARDS
 from unskew.types import OVERALL, Metric
 
-__all__ = ["Cell", "Column", "Section", "headline", "sections", "standing"]
+__all__ = ["Cell", "Column", "Section", "headline", "points", "sections", "standing"]
 
 _DISTANCES = (
     ("slot", "pair_kl", "oracle", "Choice of the word: KL from the oracle"),
@@ -131,11 +131,16 @@ def _change(outcome: Outcome, key: Key, title: str) -> Column:
     cells = {}
     base = outcome.metrics.get(BASE, {}).get(key)
     if base is not None:
-        cells[BASE] = Cell(0.0, base.unit, 0.0, 0.0)
+        cells[BASE] = Cell(0.0, points(base.unit), 0.0, 0.0)
     for c in outcome.of(key):
         if c.first == BASE:
-            cells[c.second] = Cell(c.difference, c.unit, c.ci_low, c.ci_high)
+            cells[c.second] = Cell(c.difference, points(c.unit), c.ci_low, c.ci_high)
     return Column(f"{'.'.join(key)}.delta", title, "against the base", cells)
+
+
+def points(unit: str) -> str:
+    """Unit of a difference."""
+    return "points" if unit == "%" else unit
 
 
 def aim(m: Metric | Comparison | None) -> str:
@@ -150,7 +155,7 @@ def aim(m: Metric | Comparison | None) -> str:
 def _cost(lineup: Lineup) -> list[Column]:
     def column(name: str, title: str, unit: str, values: dict[str, float | None]) -> Column:
         cells = {n: Cell(v, unit) for n, v in values.items() if v is not None}
-        return Column(f"cost.{name}", title, "less is better", cells)
+        return Column(f"cost.{name}", title, "", cells)
 
     def kept(run: Entrant, name: str) -> float | None:
         checkpoint = run.record.checkpoint

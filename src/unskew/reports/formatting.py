@@ -28,7 +28,7 @@ def format_value(value: float, unit: str, *, signed: bool = False) -> str:
 
 
 def _decimals(value: float, unit: str) -> int:
-    if unit == "%":
+    if unit in ("%", "points"):
         return 1
     if value == 0:
         return 0

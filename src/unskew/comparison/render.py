@@ -67,7 +67,8 @@ def as_markdown(compared: Compared) -> str:
 
 
 _EQUAL_BIAS = (
-    "Least damage of all evaluations during training with at most this much bias, and its step. "
+    "Least damage of all evaluations during training with at most this much bias, and its step; "
+    "one column is the least bias that every run reached. "
     "Select split, no intervals: a reading, not a test."
 )
 

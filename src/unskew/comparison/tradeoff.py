@@ -140,8 +140,10 @@ def _fits(m: HistoryMetric, benchmark: str, metric: str, variant: str | None) ->
 
 
 def at_levels(reading: Reading) -> Mapping[float, Sequence[tuple[str, Point | None]]]:
-    """For each level of bias, each run's least damage at no more than that bias."""
-    return {
-        share * reading.start: [(p.name, p.at(share * reading.start)) for p in reading.paths]
-        for share in LEVELS
-    }
+    """For each level of bias, each run's least damage at no more than that bias.
+
+    The levels are shares of the bias at the start, and the least bias that every run reached.
+    """
+    common = max(min(point.bias for point in path.points) for path in reading.paths)
+    levels = sorted({common, *(share * reading.start for share in LEVELS)}, reverse=True)
+    return {level: [(path.name, path.at(level)) for path in reading.paths] for level in levels}

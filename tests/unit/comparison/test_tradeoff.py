@@ -36,6 +36,8 @@ def test_levels_are_shares_of_the_bias_at_the_start(tmp_path):
     assert damages == {
         30.0: {"a": (0.1, 10), "b": (0.5, 4)},
         20.0: {"a": (0.4, 20), "b": (0.5, 4)},
+        # The least that both reached.
+        15.0: {"a": (0.4, 20), "b": (0.5, 4)},
         10.0: {"a": None, "b": (0.5, 4)},
     }
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unskew import __version__
+from unskew import __version__, cli_runs
 from unskew.console import (
     CONTEXT,
     Columns,
@@ -280,15 +280,9 @@ def merge(
     say(f"largest difference of a logit to adapter on base: {done.max_logit_difference:.2g}")
 
 
-@app.command()
-@explained
-def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")], show_traceback: Traceback = False
-) -> None:
-    """Write a run's report.html again from its record."""
-    from unskew.reports.page import render_page
-
-    print(render_page(run))
+app.command()(cli_runs.compare)
+app.command()(cli_runs.check)
+app.command()(cli_runs.report)
 
 
 @app.command("list")

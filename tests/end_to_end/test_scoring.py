@@ -194,3 +194,20 @@ def test_data_inspect_and_validate(here, story, tmp_path):
     assert len(lines) == 2
     assert lines[0].startswith(f"{tmp_path}/b.jsonl:1: anti_stereotype: ")
     assert lines[1].startswith(f"{tmp_path}/b.jsonl:2: stereotype: ")
+
+
+def test_a_run_is_held_against_its_base_and_against_a_requirement(here, straight, tmp_path):
+    said = here("compare", str(straight), "--output-dir", str(tmp_path / "compared"))
+    assert said.code == 0, said.err
+    assert "SS pair: overall (ideal 50): " in said.out
+    assert (tmp_path / "compared" / "compare.html").is_file()
+    content = json.loads((tmp_path / "compared" / "compare.json").read_text())
+    record = RunRecord.load(straight)
+    ends = [record.value(metric="ss", benchmark="stereoset", phase=p) for p in ("before", "after")]
+    (found,) = (
+        c for c in content["comparisons"] if (c["metric"], c["category"]) == ("ss", "overall")
+    )
+    assert found["difference"] == pytest.approx(ends[1] - ends[0])
+    for bound, code in ((101, 3), (0, 0)):
+        gate = f"stereoset.ss.overall >= {bound}"
+        assert here("check", str(straight), "--require", gate).code == code

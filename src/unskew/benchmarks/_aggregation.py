@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -19,15 +19,10 @@ from numpy.typing import NDArray
 
 from unskew.benchmarks._quantities import Quantity, interval_of, statistic
 from unskew.errors import BenchmarkError
+from unskew.paired import Difference, paired_differences
 from unskew.protocols import Comparison, Needs
 from unskew.registry import nearest
-from unskew.statistics import (
-    Design,
-    Difference,
-    bootstrap,
-    group_sums,
-    paired_differences,
-)
+from unskew.statistics import Design, bootstrap, group_sums
 from unskew.types import (
     OVERALL,
     Answer,
@@ -186,43 +181,71 @@ class AggregatedBenchmark(ABC, Generic[Item]):
 
     def metrics(self, scores: Sequence[SampleScore]) -> list[Metric]:
         """Aggregate, with n and a 95 % interval. Independent of the order of the scores."""
-        return [metric for cell in self._cells(scores) for metric in self._cell_metrics(cell)]
+        return self.aggregate(
+            scores, split=self.split, num_resamples=self.num_resamples, seed=self.seed
+        )
+
+    @classmethod
+    def aggregate(
+        cls,
+        scores: Sequence[SampleScore],
+        *,
+        split: str,
+        num_resamples: int = 1000,
+        seed: int = 0,
+    ) -> list[Metric]:
+        """What `metrics` does, for stored scores whose examples are not at hand."""
+        return [
+            metric
+            for cell in cls._cells(scores)
+            for metric in cls._cell_metrics(cell, split, num_resamples, seed)
+        ]
 
     @classmethod
     def differences(
         cls,
-        first: Sequence[SampleScore],
-        second: Sequence[SampleScore],
+        scores: Mapping[str, Sequence[SampleScore]],
+        pairs: Sequence[tuple[str, str]],
         *,
-        num_resamples: int = 1000,
+        num_resamples: int = 2000,
         seed: int = 0,
-    ) -> dict[tuple[str, str, str], Difference]:
+    ) -> dict[tuple[str, str, str], dict[tuple[str, str], Difference]]:
         """Second minus first on the same items, by variant, category and metric.
 
+        Args:
+            scores: Of each run, by its name.
+            pairs: Names of the first and the second run of each comparison.
+            num_resamples: Of the bootstrap and of the sign-flip test.
+            seed: Of both.
+
         Raises:
-            BenchmarkError: The two do not score the same items under the same variants.
+            BenchmarkError: The runs do not score the same items under the same variants.
         """
-        keys = [[(s.id, cls.variants(s)) for s in _by_id(scores)] for scores in (first, second)]
-        if keys[0] != keys[1]:
+        keys = [[(s.id, cls.variants(s)) for s in _by_id(run)] for run in scores.values()]
+        if any(key != keys[0] for key in keys[1:]):
             raise BenchmarkError(
-                f"{cls.name}: the two runs score different items or variants "
-                f"({len(keys[0])} and {len(keys[1])} scores); evaluate both on the same data "
-                "with the same options"
+                f"{cls.name}: the runs score different items or variants "
+                f"({' and '.join(str(len(key)) for key in keys)} scores); evaluate all on the "
+                "same data with the same options"
             )
-        found: dict[tuple[str, str, str], Difference] = {}
-        for one, other in zip(cls._cells(first), cls._cells(second), strict=True):
-            shared = [q for q in cls.quantities if _count(q, one) and _count(q, other)]
-            drawn = paired_differences(
+        places = {name: i for i, name in enumerate(scores)}
+        found: dict[tuple[str, str, str], dict[tuple[str, str], Difference]] = {}
+        for cells in zip(*(cls._cells(run) for run in scores.values()), strict=True):
+            one = cells[0]
+            shared = [q for q in cls.quantities if all(_count(q, cell) for cell in cells)]
+            compared = paired_differences(
                 statistic(shared),
-                one.columns,
-                other.columns,
+                [cell.columns for cell in cells],
                 one.groups,
+                [(places[first], places[second]) for first, second in pairs],
                 design=one.design,
+                ideals=[q.ideal if q.better == "closer" else None for q in shared],
                 num_resamples=num_resamples,
                 seed=seed,
             )
-            for quantity, difference in zip(shared, drawn, strict=True):
-                found[one.variant, one.category, quantity.name] = difference
+            for i, quantity in enumerate(shared):
+                of_pair = {pair: row[i] for pair, row in zip(pairs, compared, strict=True)}
+                found[one.variant, one.category, quantity.name] = of_pair
         return found
 
     @classmethod
@@ -243,16 +266,19 @@ class AggregatedBenchmark(ABC, Generic[Item]):
             columns = np.array([cls.row(s) for s in chosen], dtype=np.float64)
             yield _Cell(variant, category, columns, groups, cls.design(groups))
 
-    def _cell_metrics(self, cell: _Cell) -> Iterator[Metric]:
-        present = [q for q in self.quantities if _count(q, cell)]
+    @classmethod
+    def _cell_metrics(
+        cls, cell: _Cell, split: str, num_resamples: int, seed: int
+    ) -> Iterator[Metric]:
+        present = [q for q in cls.quantities if _count(q, cell)]
         drawn = [q for q in present if q.interval.startswith("bootstrap")]
         draws = bootstrap(
             statistic(drawn),
             cell.columns,
             cell.groups,
             design=cell.design,
-            num_resamples=self.num_resamples if drawn else 0,
-            seed=self.seed,
+            num_resamples=num_resamples if drawn else 0,
+            seed=seed,
         )
         draws_of = {q.name: draws[:, i] for i, q in enumerate(drawn)}
         values = statistic(present)(group_sums(cell.columns, cell.groups))
@@ -260,9 +286,9 @@ class AggregatedBenchmark(ABC, Generic[Item]):
             n = _count(quantity, cell)
             low, high = interval_of(quantity, value, n, draws_of.get(quantity.name)) or (None, None)
             yield Metric(
-                benchmark=self.name,
+                benchmark=cls.name,
                 variant=cell.variant,
-                split=self.split,
+                split=split,
                 category=cell.category,
                 metric=quantity.name,
                 value=value,

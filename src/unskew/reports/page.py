@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from unskew.files import write_text
+from unskew.reports.drawing import MAX_PANELS, Plot, in_both_widths
 from unskew.reports.findings import (
     AFTER,
     BEFORE,
@@ -23,12 +22,13 @@ from unskew.reports.findings import (
     phases,
     rows,
 )
-from unskew.reports.formatting import MISSING, format_interval, format_value, unit_suffix
+from unskew.reports.formatting import format_interval, format_value
 from unskew.reports.guards import guard_rows
-from unskew.reports.plots import MAX_PANELS, dumbbells, gap_distributions
+from unskew.reports.plots import dumbbells, gap_distributions
 from unskew.reports.record import Decision, RunRecord
-from unskew.reports.stages import Plot, heat, loss_plots, select_plots, strength_plots
+from unskew.reports.stages import heat, loss_plots, select_plots, strength_plots
 from unskew.reports.storage import read_samples, samples_path
+from unskew.reports.templating import page_environment
 from unskew.reports.verdict import verdict
 from unskew.types import OVERALL
 
@@ -61,21 +61,8 @@ def page_html(record: RunRecord, gaps: Gaps) -> str:
         record: The record of the run.
         gaps: Preference gaps of single pairs; empty where there are none.
     """
-    environment = Environment(
-        loader=PackageLoader("unskew.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
-        number=format_value,
-        interval=format_interval,
-        suffix=unit_suffix,
-        contains_ideal=contains_ideal,
-        in_words=_in_words,
-        missing=MISSING,
-    )
+    environment = page_environment()
+    environment.globals.update(contains_ideal=contains_ideal, in_words=_in_words)
     return environment.get_template("page.html.j2").render(_context(record, gaps))
 
 
@@ -136,7 +123,7 @@ def _dumbbell(record: RunRecord, measure: Measure) -> Plot:
         )
         for row in rows(record, measure)
     )
-    return Plot.drawn(
+    return in_both_widths(
         partial(dumbbells, rows(record, measure), 50.0, "%"),
         f"{measure.title} by category with 95 % intervals; the ideal is 50. {told}.",
     )
@@ -168,7 +155,7 @@ def _gap_plot(gaps: Gaps) -> Plot | None:
     left_out = (
         f" The {MAX_PANELS} largest of {len(main)} categories." if len(main) > len(shown) else ""
     )
-    return Plot.drawn(
+    return in_both_widths(
         partial(gap_distributions, shown),
         "Histograms of the preference gap of single pairs by category, in nats per token; "
         f"zero is no preference, right of it lies the stereotype.{left_out}",

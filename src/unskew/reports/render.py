@@ -78,11 +78,12 @@ def metrics_csv(record: RunRecord) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for row in record.metrics:
-        writer.writerow([_csv_cell(getattr(row, name)) for name in _COLUMNS])
+        writer.writerow([csv_cell(getattr(row, name)) for name in _COLUMNS])
     return out.getvalue()
 
 
-def _csv_cell(value: str | float | None) -> str | float | None:
+def csv_cell(value: str | float | None) -> str | float | None:
+    """A cell that no spreadsheet runs as a formula."""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
         return f"'{value}"
     return value

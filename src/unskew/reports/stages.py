@@ -7,28 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from markupsafe import Markup
-
+from unskew.reports.drawing import MAX_PANELS, Plot, in_both_widths
 from unskew.reports.findings import Measure
-from unskew.reports.plots import MAX_PANELS, NARROW, WIDE, Curve, curves
+from unskew.reports.plots import Curve, curves
 from unskew.reports.record import HistoryRow, RunRecord, Selection, TensorChoice
 from unskew.types import OVERALL
 
 _LAYER = re.compile(r"^(.*?\.(\d+))\.(.+?)\.weight$")
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A plot in two widths, one of which is shown, and its text for those who do not see it."""
-
-    wide: Markup
-    narrow: Markup
-    label: str
-
-    @classmethod
-    def drawn(cls, draw: partial[str], label: str) -> Plot:
-        """Draw in both widths. The plots escape their text themselves."""
-        return cls(Markup(draw(WIDE)), Markup(draw(NARROW)), label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +63,7 @@ def loss_plots(record: RunRecord) -> list[StagePlot]:
             series.append(Curve(f"part: {name}", [float(r.step) for r in having], values))
         told = "; ".join(f"{c.name} from {c.values[0]:.3g} to {c.values[-1]:.3g}" for c in series)
         label = f"Loss and its parts over steps: {told}."
-        found.append(StagePlot(stage, Plot.drawn(partial(curves, series[:MAX_PANELS]), label)))
+        found.append(StagePlot(stage, in_both_widths(partial(curves, series[:MAX_PANELS]), label)))
     return found
 
 
@@ -148,7 +133,7 @@ def _series(rows: Sequence[HistoryRow], measure: Measure, places: Sequence[float
 def _curves(found: Sequence[Curve], measure: Measure, marks: Sequence[int], over: str) -> Plot:
     told = "; ".join(f"{c.name} from {c.values[0]:.1f} to {c.values[-1]:.1f}" for c in found)
     numbered = " Numbered lines are the decisions listed below." if marks else ""
-    return Plot.drawn(
+    return in_both_widths(
         partial(curves, found, marks=marks, ideal=50.0),
         f"{measure.title} on the select split over {over}: {told}.{numbered}",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,12 +21,12 @@ from unskew.errors import ConfigError
 from unskew.files import write_text
 from unskew.models.load import LoadedModel, load_model
 from unskew.models.reference import ModelReference, Reference
-from unskew.models.tokens import Encoder
+from unskew.models.tokens import Encoder, parting
 from unskew.objectives import OBJECTIVES
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.registry import Table, nearest
 from unskew.training.launch import wait_for_everyone
-from unskew.types import Dataset, Examples, Segment
+from unskew.types import Dataset, Examples, Pair, Segment
 from unskew.updates import SCOPES, UPDATES
 from unskew.updates.scope import Scope
 from unskew.world.language import World
@@ -124,7 +124,7 @@ def chunks_for(stage: TrainStage, train: Examples, seed: int) -> PairChunks:
     return PairChunks(
         train.pairs,
         train.documents,
-        sizes=ChunkSizes(chunk.forget, chunk.retain, chunk.unrelated),
+        sizes=ChunkSizes(chunk.forget, chunk.retain, chunk.unrelated, chunk.pairs, chunk.slots),
         adversarial_ratio=chunk.adversarial_ratio,
         category_balance=chunk.category_balance,
         document_share=chunk.document_share,
@@ -218,6 +218,20 @@ def check_lengths(dataset: Dataset, encoder: Encoder) -> None:
     """
     for examples in dataset.splits.values():
         encoder.encode([Segment(t, p.completion_start) for p in examples.pairs for t in p.texts])
+
+
+def check_variants(pairs: Sequence[Pair], encoder: Encoder) -> None:
+    """Both variants of pairs that are compared must part in a token, which is told beforehand.
+
+    Raises:
+        DataError: Nothing tells them apart.
+    """
+    variants = [
+        encoder.encode([Segment(getattr(pair, side), pair.completion_start) for pair in pairs])
+        for side in ("stereotype", "anti_stereotype")
+    ]
+    for pair, one, other in zip(pairs, *variants, strict=True):
+        parting(one, other, name=f"pair {pair.id}")
 
 
 def capped(examples: Examples, per_category: int) -> Examples:

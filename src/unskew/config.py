@@ -71,11 +71,15 @@ class DataConfig(_Strict):
 
 
 class ChunkConfig(_Strict):
-    """Rows of one optimizer step, over all processes, and where they come from."""
+    """Examples of one optimizer step, over all processes, and where they come from."""
 
-    forget: int = Field(default=4, ge=1)
+    forget: int = Field(default=4, ge=0)
     retain: int = Field(default=28, ge=0)
     unrelated: int = Field(default=28, ge=0)
+    pairs: int = Field(default=0, ge=0)
+    """Whole pairs, for what compares the two variants."""
+    slots: int = Field(default=0, ge=0)
+    """Whole pairs, for what is asked of the place where the variants part."""
     adversarial_ratio: float = Field(default=0.25, ge=0, lt=1)
     """Adversarial rows per forget row: .25 makes a fifth of the forget draws adversarial."""
     category_balance: Literal["equal", "natural"] = "equal"

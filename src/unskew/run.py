@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from unskew import config
-from unskew.assemble import Parts, check_lengths, claim_folder, data_for, model_for, world_for
+from unskew.assemble import (
+    Parts,
+    check_lengths,
+    check_variants,
+    claim_folder,
+    data_for,
+    model_for,
+    world_for,
+)
 from unskew.config import RunConfig
 from unskew.hub.attach import attach
 from unskew.measuring import Measuring
@@ -101,6 +109,8 @@ def execute(
         measuring = Measuring(dataset, settings.evaluation, settings.seed)
         loaded = model_for(settings.model, world)
         check_lengths(dataset, loaded.encoder)
+        if settings.stages[0].chunk.pairs or settings.stages[0].chunk.slots:
+            check_variants(dataset.splits["train"].pairs, loaded.encoder)
         scoped = parts.scope.apply(loaded.model)
     pipeline = Pipeline(
         settings, output_dir, world, dataset, parts, measuring, loaded, scoped, tell

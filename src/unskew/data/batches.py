@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,8 @@ from unskew.errors import ConfigError, DataError
 from unskew.types import Document, Pair, Segment
 
 Side = Literal["stereotype", "anti_stereotype"]
+PAIRED = ("pairs", "slots")
+"""Streams whose examples are whole pairs."""
 OTHER: Mapping[Side, Side] = {"stereotype": "anti_stereotype", "anti_stereotype": "stereotype"}
 
 
@@ -32,6 +34,13 @@ class Example:
     """Drawn into the forget stream from the side that is to be kept."""
     has_start: bool = True
     """Whether the model sees the start token in front."""
+    against: Segment | None = None
+    """The variant to forget, where the example is a whole pair; `segment` is then the kept one."""
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The row, or the two rows of a pair, which are drawn and scored together."""
+        return (self.segment,) if self.against is None else (self.segment, self.against)
 
 
 class ShuffledCycle:
@@ -86,25 +95,32 @@ class Apportionment:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSizes:
-    """Rows of each stream in one optimizer step, over all processes."""
+    """Examples of each stream in one optimizer step, over all processes."""
 
     forget: int = 4
     retain: int = 28
     unrelated: int = 28
+    pairs: int = 0
+    """Whole pairs, for what compares the two variants."""
+    slots: int = 0
+    """Whole pairs, for what is asked of the place where the variants part."""
 
     def __post_init__(self) -> None:
-        for name in ("forget", "retain", "unrelated"):
+        names = [field.name for field in fields(self)]
+        for name in names:
             if getattr(self, name) < 0:
                 raise ConfigError(f"chunk.{name} is {getattr(self, name)}; it must be 0 or more")
-        if self.forget < 1:
-            raise ConfigError("chunk.forget is 0; a chunk needs at least one forget row")
+        if not any(getattr(self, name) for name in names):
+            raise ConfigError(
+                f"all of chunk.{', chunk.'.join(names)} are 0; a step needs at least one row"
+            )
 
 
 class PairChunks:
-    """Chunks of forget, retain and unrelated rows from pairs, one direction per category.
+    """Chunks of forget, retain and unrelated rows and of whole pairs, one direction per category.
 
     Direction +1 forgets the stereotype and retains the anti-stereotype; -1 swaps the two for that
-    category alone; 0 leaves the category out of both. The forget side keeps its chunk size and its
+    category alone; 0 leaves the category out. The forget side keeps its chunk size and its
     adversarial share in either direction.
 
     Args:
@@ -155,7 +171,7 @@ class PairChunks:
         sizes_by_category = {c: len(rows) for c, rows in self.pairs.items()}
         equal = category_balance == "equal"
         shares = dict.fromkeys(self.categories, 1.0) if equal else sizes_by_category
-        self._turn = {s: Apportionment(shares) for s in ("forget", "retain")}
+        self._turn = {s: Apportionment(shares) for s in ("forget", "retain", *PAIRED)}
         adversarial = {"main": 1.0, "adversarial": adversarial_ratio}
         self._role = {c: Apportionment(adversarial) for c in self.categories}
         self._source = Apportionment(self._unrelated_shares(document_share))
@@ -192,6 +208,9 @@ class PairChunks:
             rows += [
                 self._retain(self._turn["retain"].next(active)) for _ in range(self.sizes.retain)
             ]
+            for stream in PAIRED:
+                turn, size = self._turn[stream], getattr(self.sizes, stream)
+                rows += [self._whole_pair(stream, turn.next(active)) for _ in range(size)]
         rows += [self._draw_unrelated() for _ in range(self.sizes.unrelated)]
         return rows
 
@@ -214,9 +233,16 @@ class PairChunks:
     ) -> Example:
         pool = self.pairs[category]
         pair = pool[self._advance(f"{name}|{category}|{side}", len(pool))]
-        text = pair.stereotype if side == "stereotype" else pair.anti_stereotype
-        segment = Segment(text, pair.completion_start)
-        return self._example(f"{pair.id}|{side}", stream, category, segment, is_adversarial)
+        name, segment = f"{pair.id}|{side}", _segment(pair, side)
+        return self._example(name, stream, category, segment, is_adversarial)
+
+    def _whole_pair(self, stream: str, category: str) -> Example:
+        pool = self.pairs[category]
+        pair = pool[self._advance(f"{stream}|{category}", len(pool))]
+        forgotten = self._forget_side(category)
+        name = f"{pair.id}|{OTHER[forgotten]}|{stream}"
+        kept, against = (_segment(pair, side) for side in (OTHER[forgotten], forgotten))
+        return replace(self._example(name, stream, category, kept), against=against)
 
     def _draw_unrelated(self) -> Example:
         source = self._source.next()
@@ -257,6 +283,11 @@ class PairChunks:
         roles = {f"role|{c}": dealer for c, dealer in self._role.items()}
         starts = {f"start|{pool}": dealer for pool, dealer in self._start.items()}
         return {**self._turn, **roles, **starts, "source": self._source}
+
+
+def _segment(pair: Pair, side: Side) -> Segment:
+    text = pair.stereotype if side == "stereotype" else pair.anti_stereotype
+    return Segment(text, pair.completion_start)
 
 
 def _unrelated_pools(

@@ -6,6 +6,7 @@ OBJECTIVES = Table(
     "objectives",
     {
         "biasunlearn": "unskew.objectives.biasunlearn:BiasUnlearn",
+        "dpo": "unskew.objectives.dpo:Dpo",
         "likelihood": "unskew.objectives.likelihood:Likelihood",
     },
 )

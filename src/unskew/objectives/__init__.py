@@ -8,5 +8,6 @@ OBJECTIVES = Table(
         "biasunlearn": "unskew.objectives.biasunlearn:BiasUnlearn",
         "dpo": "unskew.objectives.dpo:Dpo",
         "likelihood": "unskew.objectives.likelihood:Likelihood",
+        "sim_npo": "unskew.objectives.sim_npo:SimNpo",
     },
 )

@@ -7,6 +7,7 @@ OBJECTIVES = Table(
     {
         "biasunlearn": "unskew.objectives.biasunlearn:BiasUnlearn",
         "dpo": "unskew.objectives.dpo:Dpo",
+        "even": "unskew.objectives.even:Even",
         "likelihood": "unskew.objectives.likelihood:Likelihood",
         "sim_npo": "unskew.objectives.sim_npo:SimNpo",
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -14,8 +14,10 @@ from unskew.config import WORLD, DataConfig, ModelConfig, TrainStage
 from unskew.controllers import CONTROLLERS
 from unskew.controllers.checkpoint_choice import CheckpointChoice, Floor
 from unskew.data.batches import ChunkSizes, PairChunks
+from unskew.data.counterfactual import TARGETS, Counterfactuals, stereotypes, two_sided, word_table
 from unskew.data.load import load_dataset
 from unskew.data.neutral import neutral_documents
+from unskew.data.plain import with_texts
 from unskew.data.splits import SplitSettings
 from unskew.errors import ConfigError
 from unskew.files import write_text
@@ -119,12 +121,29 @@ class Parts:
 
 
 def chunks_for(stage: TrainStage, train: Examples, seed: int) -> PairChunks:
-    """The stage's stream of chunks."""
+    """The stage's stream of chunks.
+
+    Raises:
+        ConfigError: The word table is missing, or nothing asks for it.
+        DataError: A stream that is asked for has no row, or the table cannot be used.
+    """
     chunk = stage.chunk
+    if bool(chunk.word_table) != bool(chunk.texts or chunk.contexts):
+        raise ConfigError(
+            "chunk.texts and chunk.contexts need chunk.word_table, a file of words or "
+            f"{TARGETS}, and a word table needs one of them"
+        )
+    sizes = ChunkSizes(**{f.name: getattr(chunk, f.name) for f in fields(ChunkSizes)})
+    counterfactuals = None
+    if chunk.word_table:
+        table = word_table(chunk.word_table, train.pairs)
+        texts = (*train.documents, *stereotypes(train.pairs)) if chunk.texts else ()
+        counterfactuals = Counterfactuals(table, chunk.contexts, two_sided(texts, table))
     return PairChunks(
         train.pairs,
         train.documents,
-        sizes=ChunkSizes(chunk.forget, chunk.retain, chunk.unrelated, chunk.pairs, chunk.slots),
+        counterfactuals=counterfactuals,
+        sizes=sizes,
         adversarial_ratio=chunk.adversarial_ratio,
         category_balance=chunk.category_balance,
         document_share=chunk.document_share,
@@ -187,7 +206,7 @@ def data_for(config: DataConfig) -> Dataset:
         report_data=config.report_data,
         revision=config.revision,
     )
-    return with_neutral_text(dataset)
+    return with_neutral_text(with_texts(dataset, config.texts))
 
 
 def refuse_world_settings(given: Collection[str]) -> None:
@@ -226,11 +245,8 @@ def check_variants(pairs: Sequence[Pair], encoder: Encoder) -> None:
     Raises:
         DataError: Nothing tells them apart.
     """
-    variants = [
-        encoder.encode([Segment(getattr(pair, side), pair.completion_start) for pair in pairs])
-        for side in ("stereotype", "anti_stereotype")
-    ]
-    for pair, one, other in zip(pairs, *variants, strict=True):
+    rows = encoder.encode([Segment(t, p.completion_start) for p in pairs for t in p.texts[:2]])
+    for pair, one, other in zip(pairs, rows[::2], rows[1::2], strict=True):
         parting(one, other, name=f"pair {pair.id}")
 
 

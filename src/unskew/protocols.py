@@ -56,6 +56,9 @@ class Part:
     quantity: Quantity
     needs_reference: bool = False
     """Whether the quantity under the reference is handed over as well."""
+    reference_over: Literal["own", "contexts"] = "own"
+    """`contexts`: the reference's quantity is its mean over the pair's own and its counterfactual
+    contexts, and 0, which is even, where there are none."""
     average_over: Literal["examples", "tokens", "chunk"] = "examples"
     """`chunk`: the value is already one number for all examples; such a part cannot be cut."""
 

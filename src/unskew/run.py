@@ -14,6 +14,7 @@ from unskew.assemble import (
     Parts,
     check_lengths,
     check_variants,
+    chunks_for,
     claim_folder,
     data_for,
     model_for,
@@ -106,6 +107,8 @@ def execute(
         dataset = data_for(settings.data)
         categories = tuple(sorted({p.category for p in dataset.splits["train"].pairs}))
         parts = Parts(settings.stages[0], categories, "stages.0")
+        # Made again by the pipeline; here it tells what the data lacks before anything is measured.
+        chunks_for(settings.stages[0], dataset.splits["train"], settings.seed)
         measuring = Measuring(dataset, settings.evaluation, settings.seed)
         loaded = model_for(settings.model, world)
         check_lengths(dataset, loaded.encoder)

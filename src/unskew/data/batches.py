@@ -6,13 +6,12 @@ integers and the same whatever the number of processes or micro-batches.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-import numpy as np
-
+from unskew.data.counterfactual import Counterfactuals
+from unskew.data.dealing import Apportionment, ShuffledCycle
 from unskew.errors import ConfigError, DataError
 from unskew.types import Document, Pair, Segment
 
@@ -36,61 +35,14 @@ class Example:
     """Whether the model sees the start token in front."""
     against: Segment | None = None
     """The variant to forget, where the example is a whole pair; `segment` is then the kept one."""
+    contexts: tuple[tuple[Segment, Segment], ...] = ()
+    """The two variants of a whole pair in its own and in counterfactual contexts; empty where its
+    context names no group."""
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """The row, or the two rows of a pair, which are drawn and scored together."""
         return (self.segment,) if self.against is None else (self.segment, self.against)
-
-
-class ShuffledCycle:
-    """Positions 0..n-1 in an order that is reshuffled at every wrap.
-
-    Args:
-        size: Number of items.
-        key: Seed and name of the stream; equal keys give equal orders.
-    """
-
-    def __init__(self, size: int, key: str) -> None:
-        self.size = size
-        self.key = key
-        self._epoch = -1
-        self._order: np.ndarray = np.empty(0, dtype=np.int64)
-
-    def at(self, position: int) -> int:
-        """Item at a position of the endless sequence."""
-        epoch, offset = divmod(position, self.size)
-        if epoch != self._epoch:
-            seed = hashlib.sha256(f"{self.key}|{epoch}".encode()).digest()
-            rng = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "little")))
-            self._order, self._epoch = rng.permutation(self.size), epoch
-        return int(self._order[offset])
-
-
-class Apportionment:
-    """Deals out whole draws so that every prefix is as near its shares as whole numbers allow.
-
-    Smooth weighted round robin: every draw credits the names in play with their share and charges
-    the one that has most. A name out of play earns nothing and owes nothing.
-    """
-
-    def __init__(self, shares: Mapping[str, float]) -> None:
-        self.shares = dict(shares)
-        self.credit = dict.fromkeys(shares, 0.0)
-
-    def next(self, allowed: Sequence[str] | None = None) -> str:
-        """Name whose turn it is; the first of equals.
-
-        Args:
-            allowed: Names in play; all if None.
-        """
-        names = list(self.shares) if allowed is None else list(allowed)
-        weight = sum(self.shares[n] for n in names)
-        for n in names:
-            self.credit[n] += self.shares[n] / weight
-        name = max(names, key=lambda n: round(self.credit[n], 9))
-        self.credit[name] -= 1
-        return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +56,8 @@ class ChunkSizes:
     """Whole pairs, for what compares the two variants."""
     slots: int = 0
     """Whole pairs, for what is asked of the place where the variants part."""
+    texts: int = 0
+    """Texts that name a group and their counterfactuals, one as often as the other."""
 
     def __post_init__(self) -> None:
         names = [field.name for field in fields(self)]
@@ -126,6 +80,7 @@ class PairChunks:
     Args:
         pairs: The train split.
         documents: Texts of the unrelated stream beside the pairs' unrelated sentences.
+        counterfactuals: Texts and contexts with other groups in them.
         sizes: Rows per chunk.
         adversarial_ratio: Adversarial rows per forget row, in [0, 1): .25 makes a fifth of the
             draws adversarial.
@@ -141,11 +96,12 @@ class PairChunks:
         DataError: A stream that is asked for has no row.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all settings of the chunk; all but two are keywords
         self,
         pairs: Sequence[Pair],
         documents: Sequence[Document] = (),
         *,
+        counterfactuals: Counterfactuals | None = None,
         sizes: ChunkSizes | None = None,
         adversarial_ratio: float = 0.25,
         category_balance: Literal["equal", "natural"] = "equal",
@@ -167,6 +123,11 @@ class PairChunks:
         self.categories = tuple(sorted(self.pairs))
         self.directions: dict[str, int] = dict.fromkeys(self.categories, 1)
         self._unrelated = _unrelated_pools(pairs, documents)
+        self._counterfactuals = counterfactuals
+        texts = counterfactuals.texts if counterfactuals else ()
+        self._texts = sorted((d.id, Segment(d.text)) for d in texts)
+        if self.sizes.texts and not texts:
+            raise DataError("the texts stream is empty; set chunk.texts to 0 or give a word table")
         self._seed = seed
         sizes_by_category = {c: len(rows) for c, rows in self.pairs.items()}
         equal = category_balance == "equal"
@@ -178,6 +139,7 @@ class PairChunks:
         start = {"start": 1 - without_start, "none": without_start}
         pools = [(s, c) for s in self._turn for c in self.categories]
         pools += [("unrelated", source) for source in self._source.shares]
+        pools.append(("texts", "texts"))
         self._start = {f"{stream}|{pool}": Apportionment(start) for stream, pool in pools}
         self._position: dict[str, int] = {}
         self._cycles: dict[str, ShuffledCycle] = {}
@@ -212,6 +174,7 @@ class PairChunks:
                 turn, size = self._turn[stream], getattr(self.sizes, stream)
                 rows += [self._whole_pair(stream, turn.next(active)) for _ in range(size)]
         rows += [self._draw_unrelated() for _ in range(self.sizes.unrelated)]
+        rows += [self._draw_text() for _ in range(self.sizes.texts)]
         return rows
 
     def _forget_side(self, category: str) -> Side:
@@ -242,13 +205,20 @@ class PairChunks:
         forgotten = self._forget_side(category)
         name = f"{pair.id}|{OTHER[forgotten]}|{stream}"
         kept, against = (_segment(pair, side) for side in (OTHER[forgotten], forgotten))
-        return replace(self._example(name, stream, category, kept), against=against)
+        others = self._counterfactuals
+        contexts = others.contexts(kept, against) if others else ()
+        example = self._example(name, stream, category, kept)
+        return replace(example, against=against, contexts=contexts)
 
     def _draw_unrelated(self) -> Example:
         source = self._source.next()
         pool = self._unrelated[source]
         name, segment = pool[self._advance(f"unrelated|{source}", len(pool))]
         return self._example(name, "unrelated", source, segment)
+
+    def _draw_text(self) -> Example:
+        name, segment = self._texts[self._advance("texts", len(self._texts))]
+        return self._example(name, "texts", "texts", segment)
 
     def _example(
         self, name: str, stream: str, pool: str, segment: Segment, is_adversarial: bool = False

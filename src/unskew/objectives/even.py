@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,13 @@ class Even:
     has the same optimum, and a gradient in proportion to the probability of the two words, which
     on real text is nearly none.
 
+    A pair's words may differ in themselves, whatever the group. With `target` counterfactuals the
+    log-odds are brought to the base's own, averaged over the contexts in which other groups stand
+    in place of the pair's, so that only what hangs on the group goes.
+
     Args:
+        target: `even`, or `counterfactuals`, for which `chunk.contexts` must be given; pairs whose
+            context names no group of the word table are made even all the same.
         gap_width: Log-odds per token, in nats, up to which `gap` is quadratic; > 0.
         mass_width: Loss of log-probability, in nats, up to which `mass` is quadratic; > 0.
 
@@ -42,17 +49,29 @@ class Even:
     Source: ours. Squared equalisation is a limit of IPO (Azar et al. 2023, arXiv 2310.12036).
     """
 
-    def __init__(self, gap_width: float = 0.02, mass_width: float = 0.1) -> None:
+    def __init__(
+        self,
+        target: Literal["even", "counterfactuals"] = "even",
+        gap_width: float = 0.02,
+        mass_width: float = 0.5,
+    ) -> None:
         for name, width in (("gap_width", gap_width), ("mass_width", mass_width)):
             if not (width > 0 and math.isfinite(width)):
                 raise ConfigError(f"{name} is {width}; it must be a positive number of nats")
+        self.target = target
         self.gap_width = gap_width
         self.mass_width = mass_width
 
     @property
     def parts(self) -> Mapping[str, Part]:
+        has_teacher = self.target == "counterfactuals"
         return {
-            "gap": Part("pairs", "log_odds_per_token"),
+            "gap": Part(
+                "pairs",
+                "log_odds_per_token",
+                needs_reference=has_teacher,
+                reference_over="contexts" if has_teacher else "own",
+            ),
             "mass": Part("slots", "slot_logprob", needs_reference=True),
             "unrelated": Part("unrelated", "kl_reference_policy", average_over="tokens"),
         }
@@ -61,7 +80,11 @@ class Even:
         values: dict[str, Tensor] = {}
         if (pairs := streams.get("pairs")) is not None:
             assert pairs.logprob is not None
-            values["gap"] = _smooth_abs(pairs.logprob, self.gap_width)
+            gap = pairs.logprob
+            if self.target == "counterfactuals":
+                assert pairs.reference_logprob is not None
+                gap = gap - pairs.reference_logprob
+            values["gap"] = _smooth_abs(gap, self.gap_width)
         if (slots := streams.get("slots")) is not None:
             policy, reference = slots.logprob, slots.reference_logprob
             assert policy is not None and reference is not None

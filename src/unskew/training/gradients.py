@@ -18,7 +18,14 @@ from unskew.models.tokens import Encoder
 from unskew.protocols import Objective, Part, StreamValues
 from unskew.registry import nearest
 from unskew.training.microbatch import plan
-from unskew.training.rows import ExampleRows, combined, encode_examples, flatten, scored_quantities
+from unskew.training.rows import (
+    ExampleRows,
+    combined,
+    encode_examples,
+    flatten,
+    reference_values,
+    scored_quantities,
+)
 
 NAMED_IDS = 5
 Measured = dict[str, list[tuple[list[Example], Tensor]]]
@@ -118,15 +125,14 @@ class ChunkGradients:
 
     def _warm_cache(self, rows: Sequence[Example]) -> None:
         """Ask for the reference log-probabilities of the chunk at once rather than piecemeal."""
-        streams = {p.stream for p in self.objective.parts.values() if p.needs_reference}
-        with self.autocast():
-            self._reference_logprobs([r for r in rows if r.stream in streams])
+        for part in self.objective.parts.values():
+            if part.needs_reference:
+                own = [self._rows[r.id] for r in rows if r.stream == part.stream]
+                self._reference_values(part, own)
 
-    def _reference_logprobs(self, examples: Sequence[Example]) -> Tensor:
-        """Of each row, summed over its scored tokens; the rows of an example after each other."""
-        keys = [k for e in examples for k in (e.id, f"{e.id}|against")[: len(e.segments)]]
-        rows = flatten(self._rows[e.id] for e in examples)
-        return self.cache.lookup(keys, rows).to(self.device)
+    def _reference_values(self, part: Part, examples: Sequence[ExampleRows]) -> Tensor:
+        with self.autocast():
+            return reference_values(self.cache, part, examples).to(self.device)
 
     def gradients(self, weights: Mapping[str, float]) -> dict[str, float]:
         """Fill `.grad` of all trainable parameters; return the unweighted value of each part.
@@ -237,9 +243,8 @@ class ChunkGradients:
         reference_logprob = kl = None
         if logprob is not None:
             logprob = combined(self._quantities[rows[0].stream], logprob, tokens)
-        if any(p.needs_reference for p in needs):
-            found = self._reference_logprobs(rows)
-            reference_logprob = combined(self._quantities[rows[0].stream], found, tokens)
+        if compared := [p for p in needs if p.needs_reference]:
+            reference_logprob = self._reference_values(compared[0], tokens)
         if any(p.quantity == "kl_reference_policy" for p in needs):
             frozen = torch.cat([self._frozen_states[r.id] for r in rows])
             kl = self.path.kl_reference_policy(states, self.reference.path, frozen)

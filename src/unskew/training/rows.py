@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unskew.data.batches import Example
 from unskew.errors import ConfigError
+from unskew.models.reference import LogprobCache
 from unskew.models.tokens import Encoder, Tokens, parting
 from unskew.protocols import Part, Quantity
 
@@ -20,6 +21,10 @@ class ExampleRows:
     """The token rows of one example: its own, or the kept and the forgotten variant's."""
 
     rows: tuple[Tokens, ...]
+    keys: tuple[str, ...]
+    """Of the rows, under which the reference's scores are kept."""
+    contexts: tuple[ExampleRows, ...] = ()
+    """A pair's rows in its own and in counterfactual contexts."""
 
     @property
     def num_scored(self) -> int:
@@ -59,24 +64,38 @@ def encode_examples(
         ConfigError: A part asks for a comparison of single rows, or a single row's score of pairs.
         DataError: A text has nothing to score, is too long, or both of a pair are alike.
     """
-    encoded = iter(encoder.encode([s for e in examples for s in e.segments]))
+    shown = [[e.segments, *e.contexts] for e in examples]
+    encoded = iter(encoder.encode([s for sides in shown for both in sides for s in both]))
     found: dict[str, ExampleRows] = {}
-    for example in examples:
-        rows = tuple(next(encoded) for _ in example.segments)
+    for example, sides in zip(examples, shown, strict=True):
         quantity = quantities.get(example.stream)
         if quantity is not None and (quantity == "logprob") != (example.against is None):
             kind = "single rows" if example.against is None else "whole pairs"
             raise ConfigError(
                 f"a part asks {quantity} of stream {example.stream}, whose examples are {kind}"
             )
-        if quantity == "slot_logprob":
-            rows = _slot(rows, example)
-        bare = tuple(row.without_start() for row in rows)
-        # A text of one token has nothing left to score without its start, and a slot nothing
-        # before it; both rows of a pair are shown alike.
-        can_be_bare = all(row.num_scored for row in bare)
-        found[example.id] = ExampleRows(rows if example.has_start or not can_be_bare else bare)
+        own, *contexts = (
+            _rows(tuple(next(encoded) for _ in both), example, quantity, f"{example.id}{name}")
+            for both, name in zip(sides, _names(len(sides)), strict=True)
+        )
+        found[example.id] = replace(own, contexts=tuple(contexts))
     return found
+
+
+def _names(number: int) -> list[str]:
+    return ["", *(f"|context {i}" for i in range(number - 1))]
+
+
+def _rows(
+    rows: tuple[Tokens, ...], example: Example, quantity: Quantity | None, key: str
+) -> ExampleRows:
+    if quantity == "slot_logprob":
+        rows = _slot(rows, example)
+    bare = tuple(row.without_start() for row in rows)
+    # A text of one token has nothing left to score without its start, and a slot nothing before
+    # it; both rows of a pair are shown alike.
+    is_bare = not example.has_start and all(row.num_scored for row in bare)
+    return ExampleRows(bare if is_bare else rows, (key, f"{key}|against")[: len(rows)])
 
 
 def _slot(rows: tuple[Tokens, ...], example: Example) -> tuple[Tokens, ...]:
@@ -106,6 +125,26 @@ def combined(
     if quantity == "slot_logprob":
         return torch.logaddexp(kept, forgotten)
     return kept - forgotten
+
+
+def reference_values(
+    cache: LogprobCache, part: Part, examples: Sequence[ExampleRows]
+) -> Float[Tensor, " example"]:
+    """The quantity under the reference, on the CPU.
+
+    Args:
+        cache: Scores of rows under the reference.
+        part: What is asked for.
+        examples: Of the part's stream.
+    """
+    over_contexts = part.reference_over == "contexts"
+    asked = [c for e in examples for c in e.contexts] if over_contexts else examples
+    keys = [key for example in asked for key in example.keys]
+    values = combined(part.quantity, cache.lookup(keys, flatten(asked)), asked)
+    if not over_contexts:
+        return values
+    pieces = values.split([len(e.contexts) for e in examples])
+    return torch.stack([p.mean() if len(p) else torch.zeros(()) for p in pieces])
 
 
 def flatten(examples: Iterable[ExampleRows]) -> list[Tokens]:

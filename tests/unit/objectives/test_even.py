@@ -59,7 +59,7 @@ def test_descent_arrives_at_the_aim_from_the_base():
     optimizer = torch.optim.SGD([logits], lr=0.2)
     for _ in range(4000):
         optimizer.zero_grad()
-        parts = Even(1.0, 1.0)(_streams(logits))
+        parts = Even(gap_width=1.0, mass_width=1.0)(_streams(logits))
         q = logits.log_softmax(-1)
         rest = q[2:] - q[2:].logsumexp(0)
         held = (P[2:] / P[2:].sum() * (P[2:] / P[2:].sum()).log()).sum()
@@ -76,6 +76,16 @@ def test_gap_by_hand_and_alike_for_both_signs():
     assert gap.tolist() == pytest.approx([0.09, 0.09, 1.75, 1.75])
     gap.sum().backward()
     assert odds.grad.tolist() == pytest.approx([0.6, -0.6, 1, -1])
+
+
+def test_with_counterfactuals_the_groups_average_is_the_aim():
+    odds, teacher = torch.tensor([0.9, 0.4]), torch.tensor([0.4, 0.4])
+    stream = StreamValues(torch.ones(2), odds, teacher)
+    taught = Even(target="counterfactuals", gap_width=0.1)
+    assert taught({"pairs": stream})["gap"].tolist() == pytest.approx([0.45, 0])
+    assert Even(gap_width=0.1)({"pairs": stream})["gap"].tolist() == pytest.approx([0.85, 0.35])
+    assert taught.parts["gap"].reference_over == "contexts"
+    assert not Even().parts["gap"].needs_reference
 
 
 def test_mass_is_one_sided():

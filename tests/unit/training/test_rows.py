@@ -11,6 +11,7 @@ import torch
 from tests.fixtures import encoder, pairs, tiny_model, with_adapter
 from unskew.assemble import check_variants
 from unskew.data.batches import ChunkSizes, PairChunks
+from unskew.data.counterfactual import Counterfactuals, word_table
 from unskew.errors import ConfigError, DataError
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import reference_for
@@ -24,8 +25,9 @@ QUANTITIES = ("log_odds", "log_odds_per_token", "logprob_per_token", "slot_logpr
 class _Asks:
     """Hands back the policy's and the reference's quantity, one after the other."""
 
-    def __init__(self, quantity, stream="pairs", under="logprob"):
-        self.parts = {"asked": Part(stream, quantity, needs_reference=True)}
+    def __init__(self, quantity, stream="pairs", under="logprob", over="own"):
+        part = Part(stream, quantity, needs_reference=True, reference_over=over)
+        self.parts = {"asked": part}
         self.stream, self.under = stream, under
 
     def __call__(self, streams):
@@ -162,3 +164,37 @@ def test_one_stream_has_one_quantity():
         ConfigError, match=r"'more' asks slot_logprob of stream pairs, .* log_odds;"
     ):
         _source(with_adapter(tiny_model()), objective)
+
+
+def test_the_teacher_is_the_mean_over_contexts_and_even_without_any():
+    model = with_adapter(tiny_model())
+    counterfactuals = Counterfactuals(word_table("targets", pairs()), 2)
+    objective = _Asks("log_odds_per_token", under="reference_logprob", over="contexts")
+    source = _source(model, objective)
+    rows = _rows(counterfactuals=counterfactuals)
+    bare = replace(rows[0], id="bare", contexts=())
+    source.load([*rows, bare])
+    found = source._stream_values([*rows, bare], objective.parts)["pairs"].reference_logprob
+    assert all(len(r.contexts) == 3 for r in rows)
+    with torch.no_grad(), model.disable_adapter():
+        expected = [
+            sum(_by_hand(model, replace(r, segment=one, against=two), "log_odds_per_token")
+                for one, two in r.contexts) / 3
+            for r in rows
+        ]  # fmt: skip
+    torch.testing.assert_close(found[:-1], torch.stack(expected), rtol=1e-5, atol=1e-6)
+    assert found[-1] == 0
+
+
+def test_contexts_of_groups_in_turn_have_one_teacher():
+    """Pairs that differ only in their group have the same contexts, and the same log-odds due."""
+    table = word_table("targets", pairs())
+    group = [p for p in pairs() if p.category == "gender" and p.id.endswith("-0")]
+    others = Counterfactuals(table, 3)
+    objective = _Asks("log_odds_per_token", under="reference_logprob", over="contexts")
+    rows = PairChunks(group, counterfactuals=others, sizes=ChunkSizes(0, 0, 0, pairs=4)).next()
+    assert len(rows) == len(group) == 4
+    source = _source(with_adapter(tiny_model()), objective)
+    source.load(rows)
+    found = source._stream_values(rows, objective.parts)["pairs"].reference_logprob
+    torch.testing.assert_close(found, found[:1].expand(4), rtol=1e-5, atol=1e-6)

@@ -14,7 +14,7 @@ from unskew.config import WORLD, DataConfig, ModelConfig, TrainStage
 from unskew.controllers import CONTROLLERS
 from unskew.controllers.checkpoint_choice import CheckpointChoice, Floor
 from unskew.data.batches import ChunkSizes, PairChunks
-from unskew.data.counterfactual import TARGETS, Counterfactuals, stereotypes, two_sided, word_table
+from unskew.data.counterfactual import TARGETS, counterfactuals_of
 from unskew.data.load import load_dataset
 from unskew.data.neutral import neutral_documents
 from unskew.data.plain import with_texts
@@ -136,9 +136,9 @@ def chunks_for(stage: TrainStage, train: Examples, seed: int) -> PairChunks:
     sizes = ChunkSizes(**{f.name: getattr(chunk, f.name) for f in fields(ChunkSizes)})
     counterfactuals = None
     if chunk.word_table:
-        table = word_table(chunk.word_table, train.pairs)
-        texts = (*train.documents, *stereotypes(train.pairs)) if chunk.texts else ()
-        counterfactuals = Counterfactuals(table, chunk.contexts, two_sided(texts, table))
+        counterfactuals = counterfactuals_of(
+            train, chunk.word_table, num_contexts=chunk.contexts, has_texts=bool(chunk.texts)
+        )
     return PairChunks(
         train.pairs,
         train.documents,

@@ -125,7 +125,7 @@ class PairChunks:
         self._unrelated = _unrelated_pools(pairs, documents)
         self._counterfactuals = counterfactuals
         texts = counterfactuals.texts if counterfactuals else ()
-        self._texts = sorted((d.id, Segment(d.text)) for d in texts)
+        self._texts = sorted(texts, key=lambda text: text.id)
         if self.sizes.texts and not texts:
             raise DataError("the texts stream is empty; set chunk.texts to 0 or give a word table")
         self._seed = seed
@@ -217,7 +217,12 @@ class PairChunks:
         return self._example(name, "unrelated", source, segment)
 
     def _draw_text(self) -> Example:
-        name, segment = self._texts[self._advance("texts", len(self._texts))]
+        assert self._counterfactuals is not None
+        size = len(self._texts)
+        epoch = self._position.get("texts", 0) // size
+        place = self._advance("texts", size)
+        # Half of the texts, or whatever their versions ask for, are shown as they are in an epoch.
+        name, segment = self._counterfactuals.version(self._texts[place], place + epoch)
         return self._example(name, "texts", "texts", segment)
 
     def _example(

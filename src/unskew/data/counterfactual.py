@@ -10,7 +10,7 @@ from typing import Any
 
 from unskew.errors import DataError
 from unskew.recipes import read_yaml
-from unskew.types import Document, Pair, Segment
+from unskew.types import Document, Examples, Pair, Segment
 
 TARGETS = "targets"
 """In place of a file: the targets of a category's pairs stand for one another."""
@@ -83,15 +83,20 @@ class WordTable:
 
         Empty where it names none. Where it names words of several domains, all move.
         """
+        return [self.exchanged(text, by) for by in range(1, self.num_versions(text))]
+
+    def num_versions(self, text: str) -> int:
+        """The text and its counterfactuals: columns of the widest domain it names, 1 if none."""
         named = {self._place(match).domain for match in self._pattern.finditer(text)}
-        columns = [len(self.domains[name][0]) for name in named]
-        return [self.exchanged(text, by) for by in range(1, max(columns, default=1))]
+        return max((len(self.domains[name][0]) for name in named), default=1)
 
     def exchanged(self, text: str, by: int) -> str:
         """The text with every word of the table moved by so many columns, cyclically.
 
-        A domain that would come back to where it was moves by one more.
+        0 leaves it as it is. A domain that would come back to where it was moves by one more.
         """
+        if by == 0:
+            return text
         return self._pattern.sub(lambda match: self._exchanged(match, by), text)
 
     def _place(self, match: re.Match[str]) -> _Place:
@@ -157,7 +162,15 @@ class Counterfactuals:
     num_contexts: int = 0
     """Counterfactual contexts of a whole pair, at most; its own comes on top."""
     texts: tuple[Document, ...] = ()
-    """Texts that name a group and their counterfactuals."""
+    """Texts that name a group."""
+
+    def version(self, text: Document, number: int) -> tuple[str, Segment]:
+        """Name and text of a version: 0 is the text, the others are its counterfactuals.
+
+        Numbers go round, so that in as many rounds as a text has versions each comes once.
+        """
+        by = number % self.table.num_versions(text.text)
+        return f"{text.id}|version {by}", Segment(self.table.exchanged(text.text, by))
 
     def contexts(self, kept: Segment, against: Segment) -> tuple[tuple[Segment, Segment], ...]:
         """The two variants in their own and in counterfactual contexts; empty where it has none."""
@@ -175,27 +188,40 @@ class Counterfactuals:
         )
 
 
-def two_sided(texts: Sequence[Document], table: WordTable) -> tuple[Document, ...]:
-    """Every text that names a group, and beside each one of its counterfactuals.
-
-    Which of several is drawn in turn over the texts, so that each group comes equally often.
+def naming_a_group(texts: Sequence[Document], table: WordTable) -> tuple[Document, ...]:
+    """The texts that name a word of the table.
 
     Raises:
-        DataError: No text names a group.
+        DataError: No text does.
     """
-    found: list[Document] = []
-    for text in texts:
-        if others := table.counterfactuals(text.text):
-            other = others[len(found) // 2 % len(others)]
-            found += [text, Document(f"{text.id}|counterfactual", other, text.kind)]
+    found = tuple(text for text in texts if table.num_versions(text.text) > 1)
     if texts and not found:
         raise DataError(
             "no text of the train split names a word of the word table; check its spelling, or "
             "give texts that speak of groups"
         )
-    return tuple(found)
+    return found
 
 
 def stereotypes(pairs: Iterable[Pair]) -> tuple[Document, ...]:
     """The stereotypes of pairs as plain texts."""
     return tuple(Document(f"{pair.id}|text", pair.stereotype, "stereotype") for pair in pairs)
+
+
+def counterfactuals_of(
+    train: Examples, name: str, *, num_contexts: int, has_texts: bool
+) -> Counterfactuals:
+    """What a train split offers under a word table.
+
+    Args:
+        train: Its documents and the stereotypes of its pairs are the texts.
+        name: Of the table; see `word_table`.
+        num_contexts: Counterfactual contexts of a whole pair, at most.
+        has_texts: Whether texts are wanted.
+
+    Raises:
+        DataError: The table cannot be used, or no text names a word of it.
+    """
+    table = word_table(name, train.pairs)
+    texts = (*train.documents, *stereotypes(train.pairs)) if has_texts else ()
+    return Counterfactuals(table, num_contexts, naming_a_group(texts, table))

@@ -15,8 +15,8 @@ from unskew.data.batches import ChunkSizes, PairChunks
 from unskew.data.counterfactual import (
     Counterfactuals,
     WordTable,
+    naming_a_group,
     stereotypes,
-    two_sided,
     word_table,
 )
 from unskew.errors import ConfigError, DataError
@@ -84,29 +84,44 @@ def test_moving_on_by_the_rest_of_the_columns_gives_the_text_back(words):
     assert table.exchanged(table.exchanged(text, 1), 2) == text
 
 
-def test_every_word_of_a_group_comes_equally_often():
-    texts = [
-        Document(str(i), t) for i, t in enumerate(["he ran", "she and he", "no one", "He. He"])
-    ]
-    table = WordTable({"gender": [["he", "she"]]})
-    found = two_sided(texts, table)
-    assert [d.id for d in found] == ["0", "0|counterfactual", "1", "1|counterfactual",
-                                     "3", "3|counterfactual"]  # fmt: skip
-    counts = Counter(w.lower() for d in found for w in re.findall(r"\w+", d.text))
+def _shown(texts, table, draws) -> list:
+    others = Counterfactuals(table, texts=naming_a_group(texts, table))
+    sizes = ChunkSizes(0, 0, 0, texts=1)
+    chunks = PairChunks(pairs(), counterfactuals=others, sizes=sizes)
+    return [chunks.next()[0] for _ in range(draws)]
+
+
+def test_both_versions_of_each_text_come_and_each_word_equally_often():
+    texts = [Document("a", "he ran"), Document("b", "she and he"), Document("c", "no one"),
+             Document("d", "He. He")]  # fmt: skip
+    rows = _shown(texts, WordTable({"gender": [["he", "she"]]}), 6)
+    expected = {"he ran", "she ran", "she and he", "he and she", "He. He", "She. She"}
+    assert {r.segment.text for r in rows} == expected
+    assert {(r.stream, r.segment.completion_start) for r in rows} == {("texts", 0)}
+    assert len({r.id for r in rows}) == 6
+    counts = Counter(w.lower() for r in rows for w in re.findall(r"\w+", r.segment.text))
     assert counts["he"] == counts["she"] == 5
 
 
-def test_of_many_groups_each_has_its_turn():
-    rows = [[f"g{i}" for i in range(6)]]
-    texts = [Document(str(i), "the g0 ran") for i in range(10)]
-    others = Counter(d.text for d in two_sided(texts, WordTable({"x": rows}))[1::2])
-    assert set(others.values()) == {2} and len(others) == 5
+def test_of_many_groups_each_comes_as_often_with_each_text():
+    table = WordTable({"x": [[f"g{i}" for i in range(5)]]})
+    texts = [Document(str(i), f"the g{i} ran {i}") for i in range(4)]
+    rows = _shown(texts, table, 20)
+    assert len({r.segment.text for r in rows}) == 20
+    first = Counter(r.segment.text.split()[1] for r in rows[:4])
+    assert len(first) > 1, "an epoch is not of one group"
 
 
 def test_targets_of_a_category_stand_for_one_another():
     table = word_table("targets", pairs())
     assert table.domains == {c: [sorted(t)] for c, t in TARGETS.items()}
     assert len(table.counterfactuals("The nurse is shy")) == 3
+
+
+def test_pairs_give_their_stereotypes_as_texts():
+    texts = (*documents(), *stereotypes(pairs()))
+    found = naming_a_group(texts, word_table("targets", pairs()))
+    assert [d.text for d in found] == [p.stereotype for p in pairs()], "documents name no target"
 
 
 def test_contexts_leave_the_completions_alone():
@@ -120,17 +135,6 @@ def test_contexts_leave_the_completions_alone():
     ]
     assert {both[0].text[both[0].completion_start :] for both in found} == {"met a nurse"}
     assert others.contexts(Segment("A man met", 6), Segment("A man fled", 6)) == ()
-
-
-def test_the_texts_stream_draws_both_versions_equally_often():
-    table = word_table("targets", pairs())
-    texts = two_sided((*documents(), *stereotypes(pairs())), table)
-    assert len(texts) == 32, "documents name no target"
-    others = Counterfactuals(table, texts=texts)
-    chunks = PairChunks(pairs(), counterfactuals=others, sizes=ChunkSizes(0, 0, 0, texts=8))
-    rows = [r for _ in range(4) for r in chunks.next()]
-    assert sorted(r.id for r in rows) == sorted(d.id for d in texts)
-    assert {(r.stream, r.segment.completion_start) for r in rows} == {("texts", 0)}
 
 
 def test_a_file_of_words(tmp_path):
@@ -159,7 +163,7 @@ def test_tables_that_are_refused(domains, message):
 
 def test_what_else_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"no text of the train split names a word"):
-        two_sided(documents(), TABLE)
+        naming_a_group(documents(), TABLE)
     with pytest.raises(ConfigError, match=r"no configuration file .*words.json"):
         word_table(str(tmp_path / "words.json"), ())
     path = tmp_path / "flat.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -23,12 +23,12 @@ from unskew.errors import ConfigError
 from unskew.files import write_text
 from unskew.models.load import LoadedModel, load_model
 from unskew.models.reference import ModelReference, Reference
-from unskew.models.tokens import Encoder, parting
+from unskew.models.tokens import Encoder
 from unskew.objectives import OBJECTIVES
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.registry import Table, nearest
 from unskew.training.launch import wait_for_everyone
-from unskew.types import Dataset, Examples, Pair, Segment
+from unskew.types import Dataset, Examples, Segment
 from unskew.updates import SCOPES, UPDATES
 from unskew.updates.scope import Scope
 from unskew.world.language import World
@@ -118,6 +118,13 @@ class Parts:
                     f"{path}.rule.weights.{name} is {weights[name]}, but {path}.chunk."
                     f"{part.stream} is 0; give the stream rows or the part no weight"
                 )
+        has_contexts = any(p.reference_over == "contexts" for p in self.objective.parts.values())
+        if has_contexts != bool(stage.chunk.contexts):
+            raise ConfigError(
+                f"{path}.chunk.contexts is {stage.chunk.contexts}, but the objective "
+                f"{'needs some' if has_contexts else 'reads none'}; even with target "
+                "counterfactuals is the one that does"
+            )
 
 
 def chunks_for(stage: TrainStage, train: Examples, seed: int) -> PairChunks:
@@ -237,17 +244,6 @@ def check_lengths(dataset: Dataset, encoder: Encoder) -> None:
     """
     for examples in dataset.splits.values():
         encoder.encode([Segment(t, p.completion_start) for p in examples.pairs for t in p.texts])
-
-
-def check_variants(pairs: Sequence[Pair], encoder: Encoder) -> None:
-    """Both variants of pairs that are compared must part in a token, which is told beforehand.
-
-    Raises:
-        DataError: Nothing tells them apart.
-    """
-    rows = encoder.encode([Segment(t, p.completion_start) for p in pairs for t in p.texts[:2]])
-    for pair, one, other in zip(pairs, rows[::2], rows[1::2], strict=True):
-        parting(one, other, name=f"pair {pair.id}")
 
 
 def capped(examples: Examples, per_category: int) -> Examples:

@@ -13,7 +13,6 @@ from unskew import config
 from unskew.assemble import (
     Parts,
     check_lengths,
-    check_variants,
     chunks_for,
     claim_folder,
     data_for,
@@ -27,6 +26,7 @@ from unskew.models.load import load_model
 from unskew.pipeline import ADAPTER, AFTER, BEFORE, CONFIG, DELTA, MODEL, Pipeline, Tell
 from unskew.reports.record import MetricRow, RunRecord
 from unskew.training.launch import is_main_process, start, wait_for_everyone
+from unskew.training.rows import check_variants
 
 __all__ = ["AFTER", "BEFORE", "Run", "execute", "unlearn"]
 

@@ -14,6 +14,7 @@ from unskew.errors import ConfigError
 from unskew.models.reference import LogprobCache
 from unskew.models.tokens import Encoder, Tokens, parting
 from unskew.protocols import Part, Quantity
+from unskew.types import Pair, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,17 @@ def reference_values(
         return values
     pieces = values.split([len(e.contexts) for e in examples])
     return torch.stack([p.mean() if len(p) else torch.zeros(()) for p in pieces])
+
+
+def check_variants(pairs: Sequence[Pair], encoder: Encoder) -> None:
+    """Both variants of pairs that are compared must part in a token, which is told beforehand.
+
+    Raises:
+        DataError: Nothing tells them apart.
+    """
+    rows = encoder.encode([Segment(t, p.completion_start) for p in pairs for t in p.texts[:2]])
+    for pair, one, other in zip(pairs, rows[::2], rows[1::2], strict=True):
+        parting(one, other, name=f"pair {pair.id}")
 
 
 def flatten(examples: Iterable[ExampleRows]) -> list[Tokens]:

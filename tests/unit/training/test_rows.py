@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from tests.fixtures import encoder, pairs, tiny_model, with_adapter
-from unskew.assemble import check_variants
 from unskew.data.batches import ChunkSizes, PairChunks
 from unskew.data.counterfactual import Counterfactuals, word_table
 from unskew.errors import ConfigError, DataError
@@ -17,6 +16,7 @@ from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import reference_for
 from unskew.protocols import Part
 from unskew.training.gradients import ChunkGradients
+from unskew.training.rows import check_variants
 from unskew.types import Segment
 
 QUANTITIES = ("log_odds", "log_odds_per_token", "logprob_per_token", "slot_logprob")

@@ -10,6 +10,7 @@ from unskew.assemble import (
     build,
     capped,
     check_lengths,
+    chunks_for,
     data_for,
     with_neutral_text,
 )
@@ -115,3 +116,35 @@ def test_a_folder_is_claimed_once(tmp_path):
 def test_an_unknown_name_says_what_there_is():
     with pytest.raises(UnknownName, match=r"there are: full, lora"):
         build(SCOPES, {"name": "everything"}, "scope")
+
+
+def _recipe_stage(name, **chunk) -> TrainStage:
+    node = read_recipe(name)["stages"][0]
+    return TrainStage(**{**node, "chunk": {**node["chunk"], **chunk}})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "contexts", "message"),
+    [("even_counterfactual", 0, "is 0, but the objective needs some"), ("even", 3, "reads none")],
+)
+def test_contexts_go_with_an_objective_that_reads_them(recipe, contexts, message):
+    with pytest.raises(ConfigError, match=rf"stages.0.chunk.contexts .*{message}"):
+        Parts(_recipe_stage(recipe, contexts=contexts), ("gender",), "stages.0")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "chunk"),
+    [("cda", {"word_table": None}), ("even_counterfactual", {"contexts": 0})],
+)
+def test_a_word_table_goes_with_a_use(recipe, chunk):
+    with pytest.raises(ConfigError, match=r"need chunk.word_table, a file of words or targets"):
+        chunks_for(_recipe_stage(recipe, **chunk), Examples(tuple(pairs())), seed=0)
+
+
+@pytest.mark.parametrize("recipe", ["cda", "even", "even_counterfactual", "dpo"])
+def test_a_recipe_fills_the_streams_it_weighs(recipe):
+    stage = _recipe_stage(recipe)
+    parts = Parts(stage, ("gender", "race"), "stages.0")
+    rows = chunks_for(stage, Examples(tuple(pairs())), seed=0).next()
+    asked = {parts.objective.parts[name].stream for name in stage.rule["weights"]}
+    assert {r.stream for r in rows} == asked

@@ -33,6 +33,27 @@ class Tokens:
         return Tokens(self.ids[1:], max(self.first - 1, 1))
 
 
+def parting(one: Tokens, other: Tokens, *, name: str) -> int:
+    """Position of the first token in which two rows differ.
+
+    Args:
+        one: A row.
+        other: A row with the same beginning.
+        name: Of the two, for the message.
+
+    Raises:
+        DataError: The rows are the same, or one is the beginning of the other.
+    """
+    shared = zip(one.ids, other.ids, strict=False)
+    place = next((i for i, (a, b) in enumerate(shared) if a != b), None)
+    if place is None:
+        raise DataError(
+            f"the tokens of one variant of {name} are the beginning of the other's, so nothing "
+            "tells them apart; leave the pair out"
+        )
+    return place
+
+
 class Encoder:
     """Tokenises segments for one tokenizer.
 

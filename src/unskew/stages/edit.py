@@ -138,6 +138,9 @@ class EditRunner:
     saliency: SaliencyRunner | None
     """Of the stage that makes the mask."""
 
+    def check(self) -> None:
+        """Nothing to refuse: an edit reads no data but the select split."""
+
     def run(self) -> Outcome:
         """Compute, find the strength, save, leave it applied."""
         workshop, stage = self.workshop, self.stage

@@ -45,6 +45,10 @@ class SaliencyRunner:
     """`bias` and, where there is one, `reason`."""
     chooser: Chooser
 
+    def check(self) -> None:
+        """Refuse rows that the data does not have, or that stand for both; see `_rows`."""
+        self._rows()
+
     def run(self) -> Outcome:
         """Attribute, choose, write the mask.
 
@@ -53,7 +57,7 @@ class SaliencyRunner:
                 reasoning are the same.
         """
         self.workshop.seed(self.stage.name)
-        rows = self.rows()
+        rows = self._rows()
         with_shadow = self.stage.shadow is not None
         policy = self._shadow_model() if with_shadow else self.workshop.loaded.model
         checks = self._check_shadow(policy) if with_shadow else []
@@ -81,7 +85,7 @@ class SaliencyRunner:
     def _folder(self) -> Path:
         return self.workshop.folder(self.stage.name)
 
-    def rows(self) -> dict[str, list[Segment]]:
+    def _rows(self) -> dict[str, list[Segment]]:
         """Rows of the bias and of what is to be kept; they depend on the data alone.
 
         Raises:

@@ -21,6 +21,7 @@ from unskew.stages.settle import settle
 from unskew.stages.workshop import ADAPTER, DELTA, MODEL, Outcome, Workshop
 from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.proof import Effect, Snapshot, reload_difference
+from unskew.training.rows import check_variants
 from unskew.training.trainer import UnlearningTrainer
 from unskew.updates.masked import MaskedScope, kept_delta, release
 
@@ -32,6 +33,17 @@ class TrainRunner:
     workshop: Workshop
     stage: TrainStage
     parts: Parts
+
+    def check(self) -> None:
+        """Tell what the data lacks before anything is measured.
+
+        Raises:
+            ConfigError, DataError: A stream has no row, or a pair cannot be taken as a whole.
+        """
+        train = self.workshop.dataset.splits["train"]
+        chunks_for(self.stage, train, self.workshop.settings.seed)
+        if self.stage.chunk.pairs or self.stage.chunk.slots:
+            check_variants(train.pairs, self.workshop.loaded.encoder)
 
     def scoped(self) -> Any:
         """The base model with the scope applied; until the first step it computes the same."""

@@ -185,10 +185,10 @@ def evaluate(
     """
     from unskew import scoring
 
-    if data is None:
-        raise ConfigError("--data is missing; name the pairs to score on")
-    source = scoring.DataSource(data, data_format or "auto", columns(column))
+    source = scoring.DataSource(data, data_format or "auto", columns(column)) if data else None
     if predictions is not None:
+        if source is None:
+            raise ConfigError("--data is missing; name the data that the predictions are for")
         for_models = (model, adapter, revision, benchmarks, start, dtype)
         if for_models != (None, None, None, "auto", "separate", "float32"):
             raise ConfigError(

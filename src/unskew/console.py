@@ -54,7 +54,13 @@ Columns = Annotated[
         "--column", help="OURS=THEIRS, for own tables, e.g. `--column stereotype=biased`."
     ),
 ]
-Names = Annotated[str, typer.Option("--benchmarks", help="Names with commas between, or `auto`.")]
+Names = Annotated[
+    str,
+    typer.Option(
+        "--benchmarks",
+        help="Names with commas between, or `auto`; NAME:PLACE for one on data of its own.",
+    ),
+]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")]
 
 

@@ -130,6 +130,7 @@ class Pipeline:
             environment=recording.environment(),
             model=recording.model_info(self.loaded),
             data=recording.data_info(self.dataset),
+            benchmark_data=self.measuring.own_data(),
             metrics=rows,
             timings={"baseline evaluation": time.perf_counter() - begun},
             reproduce=shlex.join(

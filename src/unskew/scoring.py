@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,16 @@ from unskew.assemble import (
     model_for,
     new_folder,
     oracle_reference,
-    refuse_world_settings,
-    with_neutral_text,
     world_for,
 )
 from unskew.benchmarks.stereoset import StereoSet, answers_from_predictions
-from unskew.config import WORLD, EvaluationConfig, ModelConfig, checked
-from unskew.data.load import load_dataset
-from unskew.errors import ConfigError, DataError, LeakageError
+from unskew.config import EvaluationConfig, ModelConfig, checked
+from unskew.data.neutral import neutral_dataset
+from unskew.datasource import DataSource
+from unskew.errors import ConfigError, DataError
+from unskew.evaluation.own_data import is_own
 from unskew.hub.artifacts import (
     attach_adapter,
-    digests,
-    read_seen,
     save_carried,
     scale_adapter,
 )
@@ -38,70 +35,16 @@ from unskew.reports.record import MetricRow, RunRecord
 from unskew.reports.storage import write_samples
 from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.launch import start as start_processes
-from unskew.types import Dataset, Drop, Task
-from unskew.world.language import World
+from unskew.types import Task
 
 PHASE = "evaluated"
 BEFORE, AFTER, BASE = "before", "after", "base"
 ADAPTER = "adapter"
 
 
-@dataclass(frozen=True, slots=True)
-class DataSource:
-    """What to score on, as `load_dataset` takes it."""
-
-    name_or_path: str
-    format: str = "auto"
-    columns: Mapping[str, str] | None = None
-    categories: Sequence[str] | None = None
-    tasks: Sequence[str] | None = None
-
-    def load(self, *learners: str | Path | None) -> Dataset:
-        """The data set, without the pairs that an adapter or model learned from or was chosen by.
-
-        Args:
-            *learners: Folders that may hold a list of such pairs.
-
-        Raises:
-            LeakageError: They learned from all of them.
-        """
-        if self.name_or_path == WORLD:
-            given = {"format": self.format != "auto", "columns": self.columns}
-            refuse_world_settings([name for name, is_given in given.items() if is_given])
-            return World().dataset()
-        whole = load_dataset(
-            self.name_or_path,
-            format=self.format,
-            columns=self.columns,
-            categories=self.categories,
-            tasks=self.tasks,
-            splits=None,
-        )
-        return with_neutral_text(_unseen(whole, [Path(f) for f in learners if f is not None]))
-
-
-def _unseen(whole: Dataset, learners: Sequence[Path]) -> Dataset:
-    """The pairs that nobody learned from, the others as drops."""
-    by_learner = {folder: read_seen(folder) for folder in learners}
-    seen = set().union(*by_learner.values())
-    report = whole.splits["report"]
-    pairs = tuple(p for p in report.pairs if not digests([p]) & seen)
-    if seen and not pairs:
-        who = " and ".join(str(folder) for folder, own in by_learner.items() if own)
-        raise LeakageError(
-            f"{who} was trained on or chosen by all {len(report.pairs)} pairs of {whole.source}; "
-            "name other data"
-        )
-    kept = {p.id for p in pairs}
-    why = "the model or adapter learned from it"
-    drops = [Drop(p.id, why) for p in report.pairs if p.id not in kept]
-    splits = {"report": replace(report, pairs=pairs)}
-    return replace(whole, splits=splits, drops=(*whole.drops, *drops))
-
-
 def evaluate(
     model: str,
-    data: str | DataSource,
+    data: str | DataSource | None = None,
     *,
     output_dir: str | Path,
     adapter: str | Path | None = None,
@@ -116,10 +59,11 @@ def evaluate(
 
     Args:
         model: Hub id, folder, or `world`.
-        data: Where the pairs are.
+        data: Where the pairs are; may be left out where each benchmark has data of its own.
         output_dir: A new folder.
         adapter: Folder of an adapter or weight delta made on this model.
-        benchmarks: Names, or `auto` for all the data can serve.
+        benchmarks: Names, or `auto` for all the data can serve; `NAME:PLACE` for one on data of
+            its own, e.g. `perplexity:wikitext-2/test.txt`.
         start: How StereoSet scores the first token, `separate` or `prefix`.
         model_options: Further fields of `ModelConfig`: dtype, revision, ...
         seed: Of bootstrap and sampling.
@@ -132,8 +76,10 @@ def evaluate(
     start_processes(seed)
     folder = new_folder(output_dir)
     source = DataSource(data) if isinstance(data, str) else data
-    world = world_for(model, source.name_or_path)
-    dataset = source.load(adapter, model)
+    if source is None and not all(map(is_own, benchmarks)):
+        raise ConfigError("--data is missing; name the pairs to score on")
+    world = world_for(model, source.name_or_path if source else "")
+    dataset = source.load(adapter, model) if source else neutral_dataset()
     measuring = Measuring(dataset, settings, seed)
     loaded = model_for(config, world)
     info = recording.model_info(loaded)
@@ -154,6 +100,7 @@ def evaluate(
         rows=rows,
         not_measured=not_measured(rows),
         model=info,
+        benchmark_data=measuring.own_data(),
         timings={"evaluation": time.perf_counter() - begun},
     )
     return publish(record, folder)
@@ -255,14 +202,20 @@ def transfer(
 
 
 def _command(
-    name: str, source: DataSource, seed: int, *, model: ModelConfig | None = None, **options: Any
+    name: str,
+    source: DataSource | None,
+    seed: int,
+    *,
+    model: ModelConfig | None = None,
+    **options: Any,
 ) -> list[str]:
     """Words of the command that repeats a scoring."""
-    words = ["unskew", name, "--data", source.name_or_path, "--format", source.format]
+    words = ["unskew", name]
+    words += ["--data", source.name_or_path, "--format", source.format] if source else []
     if model is not None:
         words += ["--model", model.name_or_path, "--dtype", model.dtype]
         words += ["--revision", model.revision] if model.revision else []
-    for ours, theirs in (source.columns or {}).items():
+    for ours, theirs in ((source and source.columns) or {}).items():
         words += ["--column", f"{ours}={theirs}"]
     for option, value in options.items():
         words += [f"--{option}", str(value)] if value is not None else []

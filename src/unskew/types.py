@@ -132,9 +132,12 @@ class LikelihoodRequest:
 
     id: str
     segments: tuple[Segment, ...]
-    start: Start = "separate"
+    start: Start | Literal["rolling"] = "separate"
     """`separate`: the first token alone after the start token, the rest without it.
-    `prefix`: the start token in front of the whole text."""
+    `prefix`: the start token in front of the whole text. `rolling`: as `prefix`, and a text that
+    is longer than the window goes through several; each token is scored once."""
+    window: int | None = None
+    """Most tokens that one forward pass reads where `rolling`; the model's context if None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ LAYERS = [
     {"training", "evaluation"},
     {"reports", "world", "hub"},
     {"assemble", "recording"},
-    {"measuring"},
+    {"measuring", "datasource"},
     {"pipeline", "scoring", "merging"},
     {"run"},
     {"demo"},

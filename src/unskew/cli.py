@@ -310,6 +310,15 @@ def list_parts(show_traceback: Traceback = False) -> None:
         print(f"{table.kind}\n  {', '.join(table)}")
 
 
+@app.command("lm-eval-path")
+@explained
+def lm_eval_path(show_traceback: Traceback = False) -> None:
+    """The folder of our tasks for lm-evaluation-harness: `lm_eval --include_path $(...)`."""
+    from unskew.lm_eval_tasks import task_folder
+
+    print(task_folder())
+
+
 @data_app.command("inspect")
 @explained
 def data_inspect(

@@ -9,6 +9,7 @@ from typing import Any
 from unskew.assemble import capped
 from unskew.benchmarks import BENCHMARKS
 from unskew.config import EvaluationConfig
+from unskew.evaluation.harness import is_task, load_tasks
 from unskew.evaluation.own_data import is_own, read_own
 from unskew.evaluation.runner import Runner
 from unskew.evaluation.suite import AUTO, benchmark_names, entries, measure
@@ -42,9 +43,11 @@ class Measuring:
         self.dataset = dataset
         self.settings = settings
         self.seed = seed
+        own = [n for n in settings.benchmarks if is_own(n)]
         asked = [n for n in settings.benchmarks if not is_own(n)]
         self.names = benchmark_names(dataset.splits["report"], asked)
-        self.own = read_own(filter(is_own, settings.benchmarks), self.names)
+        self.own = read_own([n for n in own if not is_task(n)], self.names)
+        self.tasks = load_tasks([n for n in own if is_task(n)])
 
     def report(
         self,
@@ -79,6 +82,11 @@ class Measuring:
             rows.extend(MetricRow.measured(phase, m) for m in found.metrics)
             if is_main_process():
                 write_samples(run_dir, phase, found.entry.label, found.scores)
+        for task in self.tasks:
+            scores, metrics = task.measure(runners[None])
+            rows.extend(MetricRow.measured(phase, m) for m in metrics)
+            if is_main_process():
+                write_samples(run_dir, phase, task.label, scores)
         return rows
 
     def own_data(self) -> dict[str, DataInfo]:

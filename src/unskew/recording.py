@@ -33,6 +33,7 @@ PACKAGES = (
     "datasets",
     "tokenizers",
     "numpy",
+    "lm-eval",
 )
 
 

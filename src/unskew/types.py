@@ -152,11 +152,16 @@ class DivergenceRequest:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """Continue a prompt by seeded sampling."""
+    """Continue a prompt, by seeded sampling or always by the most probable token."""
 
     id: str
     prompt: str
     max_new_tokens: int = 40
+    do_sample: bool = True
+    until: tuple[str, ...] = ()
+    """Texts that end the continuation and are not part of it."""
+    with_start: bool = True
+    """Whether the start token stands in front of the prompt."""
 
 
 Request = LikelihoodRequest | DivergenceRequest | GenerationRequest

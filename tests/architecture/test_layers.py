@@ -17,7 +17,7 @@ LAYERS = [
     {"types", "recipes"},
     {"protocols", "files", "statistics", "config"},
     {"data", "models"},
-    {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits"},
+    {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits", "lm_eval_tasks"},
     {"training", "evaluation"},
     {"reports", "world", "hub"},
     {"assemble", "recording"},
@@ -38,6 +38,7 @@ HEAVY_AT_HOME = (
     "hub/",
     "updates/scope.py",
     "data/sources.py",
+    "lm_eval_tasks/",
     "world/teach.py",
     "world/student.py",
 )

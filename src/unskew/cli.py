@@ -166,7 +166,7 @@ def evaluate(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Stored sentence scores instead of a model; needs StereoSet data."),
+        typer.Option(help="Stored answers instead of a model, for StereoSet or BBQ data."),
     ] = None,
     benchmarks: Names = "auto",
     start: Annotated[
@@ -192,7 +192,7 @@ def evaluate(
         for_models = (model, adapter, revision, benchmarks, start, dtype)
         if for_models != (None, None, None, "auto", "separate", "float32"):
             raise ConfigError(
-                "--predictions holds StereoSet scores, in place of a model; leave out --model, "
+                "--predictions holds stored answers, in place of a model; leave out --model, "
                 "--adapter, --revision, --benchmarks, --start and --dtype"
             )
         record = scoring.evaluate_predictions(predictions, source, output_dir=output_dir, seed=seed)

@@ -46,7 +46,9 @@ Resume = Annotated[
 Dtype = Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
 Format = Annotated[
     str | None,
-    typer.Option("--format", help="auto, stereoset, crows_pairs, jsonl, csv or datasets."),
+    typer.Option(
+        "--format", help="auto, stereoset, crows_pairs, jsonl, csv, datasets; to measure on, bbq."
+    ),
 ]
 Columns = Annotated[
     list[str] | None,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from unskew.assemble import refuse_world_settings, with_neutral_text
 from unskew.config import WORLD
+from unskew.data.bbq import is_bbq, load_bbq
 from unskew.data.load import load_dataset
-from unskew.errors import LeakageError
+from unskew.errors import ConfigError, LeakageError
 from unskew.hub.artifacts import digests, read_seen
 from unskew.types import Dataset, Drop
 from unskew.world.language import World
@@ -38,6 +39,12 @@ class DataSource:
             given = {"format": self.format != "auto", "columns": self.columns}
             refuse_world_settings([name for name, is_given in given.items() if is_given])
             return World().dataset()
+        if is_bbq(self.name_or_path, self.format):
+            pairs_only = {"columns": self.columns, "categories": self.categories}
+            given = [name for name, value in {**pairs_only, "tasks": self.tasks}.items() if value]
+            if given:
+                raise ConfigError(f"BBQ's questions have no {', '.join(given)}; leave them out")
+            return with_neutral_text(load_bbq(self.name_or_path))
         whole = load_dataset(
             self.name_or_path,
             format=self.format,

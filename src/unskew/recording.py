@@ -80,9 +80,10 @@ def data_info(dataset: Dataset) -> records.DataInfo:
 
 
 def _counts(examples: Examples) -> dict[str, int]:
-    """Pairs by category; of data without pairs its documents by kind."""
-    if examples.pairs or not examples.documents:
-        return dict(Counter(p.category for p in examples.pairs))
+    """Pairs by category; of data without pairs its questions by category or documents by kind."""
+    pairs = examples.pairs or examples.choices
+    if pairs or not examples.documents:
+        return dict(Counter(p.category for p in pairs))
     return dict(Counter(d.kind for d in examples.documents))
 
 

@@ -15,11 +15,12 @@ from unskew.assemble import (
     oracle_reference,
     world_for,
 )
-from unskew.benchmarks.stereoset import StereoSet, answers_from_predictions
+from unskew.benchmarks import BENCHMARKS
 from unskew.config import EvaluationConfig, ModelConfig, checked
 from unskew.data.neutral import neutral_dataset
+from unskew.data.sources import TextSource, open_source
 from unskew.datasource import DataSource
-from unskew.errors import ConfigError, DataError
+from unskew.errors import BenchmarkError, ConfigError, DataError
 from unskew.evaluation.own_data import is_own
 from unskew.hub.artifacts import (
     attach_adapter,
@@ -30,12 +31,13 @@ from unskew.hub.attach import attach_beside_base
 from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import reference_for
+from unskew.protocols import JudgesPredictions
 from unskew.reports.page import render_page
 from unskew.reports.record import MetricRow, RunRecord
 from unskew.reports.storage import write_samples
 from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.launch import start as start_processes
-from unskew.types import Task
+from unskew.types import Examples
 
 PHASE = "evaluated"
 BEFORE, AFTER, BASE = "before", "after", "base"
@@ -109,30 +111,31 @@ def evaluate(
 def evaluate_predictions(
     predictions: str | Path, data: str | DataSource, *, output_dir: str | Path, seed: int = 0
 ) -> RunRecord:
-    """Score stored sentence scores on StereoSet, without a model.
+    """Judge stored answers of any model, without it.
 
     Args:
-        predictions: JSON `{"intrasentence": [{"id", "score"}], ...}`; higher is preferred. Tasks
-            that the file does not have are left out.
-        data: The StereoSet file the ids belong to.
+        predictions: For StereoSet, JSON `{"intrasentence": [{"id", "score"}], ...}`, higher is
+            preferred, tasks that the file does not have are left out; for BBQ, JSON lines
+            `{"example_id", "answer"}` (a text) or `{"example_id", "choice"}` (0, 1 or 2). May be
+            gzipped.
+        data: The data that the answers are for.
         output_dir: A new folder.
         seed: Of the bootstrap.
 
     Raises:
         DataError: The file cannot be read.
-        BenchmarkError: Scores are missing, or not finite.
+        BenchmarkError: No benchmark of these data judges stored answers, or answers are missing
+            or wrong.
     """
     start_processes(seed)
     folder = new_folder(output_dir)
     stored = _read_predictions(Path(predictions))
     source = DataSource(data) if isinstance(data, str) else data
     dataset = source.load()
-    present: list[Task] = sorted({p.task for p in dataset.splits["report"].pairs})
-    stored_tasks: list[Task] = [t for t in present if stored.get(t)]
-    benchmark = StereoSet(
-        dataset.splits["report"], split="report", seed=seed, tasks=stored_tasks or present
+    judge = _judge(dataset.splits["report"])
+    benchmark, answers = judge.with_predictions(
+        dataset.splits["report"], stored, split="report", seed=seed
     )
-    answers = answers_from_predictions(benchmark, stored)
     scores = [benchmark.score(r, answers[r.id]) for r in benchmark.requests()]
     rows = [MetricRow.measured(PHASE, m) for m in benchmark.metrics(scores)]
     write_samples(folder, PHASE, benchmark.name, scores)
@@ -231,15 +234,38 @@ def publish(record: RunRecord, folder: Path) -> RunRecord:
     return record
 
 
-def _read_predictions(path: Path) -> dict[str, Any]:
+def _judge(examples: Examples) -> type[JudgesPredictions]:
+    """The benchmark that these data are for, if it judges stored answers."""
+    loaded = {name: BENCHMARKS.load(name) for name in BENCHMARKS}
+    able = {name: cls for name, cls in loaded.items() if hasattr(cls, "with_predictions")}
+    for cls in able.values():
+        if cls.serves(examples):
+            return cls
+    served = ", ".join(name for name, cls in loaded.items() if cls.serves(examples))
+    raise BenchmarkError(
+        f"stored answers are judged by {', '.join(able)}; these data serve {served or 'none'}"
+    )
+
+
+def _read_predictions(path: Path) -> Any:
+    """The JSON value of a file, or the list of its JSON lines."""
+    if not path.is_file():
+        raise DataError(f"no predictions file {path}")
+    source = open_source(str(path))
+    assert isinstance(source, TextSource)
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"no predictions file {path}") from error
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read as JSON: {error}; write the scores again"
-        ) from error
-    if not isinstance(stored, dict):
-        raise DataError(f'{path} must be {{"intrasentence": [{{"id", "score"}}], ...}}')
-    return stored
+        return json.loads(source.text)
+    except ValueError as error:
+        lines = [line for line in source.text.split("\n") if line.strip()]
+        whole = error
+    rows: list[Any] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number == 1:
+                raise DataError(
+                    f"{path} cannot be read as JSON: {whole}; write the scores again"
+                ) from error
+            raise DataError(f"{path}:{number}: is not JSON: {error}; write it again") from error
+    return rows

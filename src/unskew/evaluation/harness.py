@@ -13,6 +13,7 @@ from unskew.evaluation.harness_model import HarnessModel
 from unskew.evaluation.runner import Runner
 from unskew.lm_eval_tasks import task_folder
 from unskew.registry import nearest
+from unskew.statistics import Interval, wilson
 from unskew.types import OVERALL, Metric, SampleScore
 
 NAME = "lm_eval"
@@ -50,7 +51,9 @@ class HarnessTask:
         Returns:
             What the harness found for each document, and its metrics: of the task, or of the
             group and of each of its tasks. The interval is the harness's standard error times
-            1.96; n is documents; the variant names task and version.
+            1.96, or Wilson's where none or all are right; n is documents; the variant names task
+            and version.
+            and version.
 
         Raises:
             BenchmarkError: The task cannot be run with a language model alone.
@@ -150,7 +153,7 @@ def _metrics(name: str, found: Mapping[str, Any]) -> Iterator[Metric]:
             metric=_labelled(metric, filter_name),
             value=float(value),
             n=n,
-            **_interval(float(value), error, is_share),
+            **_interval(float(value), error, n, is_share),
             ideal=1.0 if is_share and _is_higher_better(name, metric, found) else None,
             better="higher" if _is_higher_better(name, metric, found) else "lower",
             unit="fraction" if is_share else "as lm_eval",
@@ -175,12 +178,15 @@ def _labelled(metric: str, filter_name: str) -> str:
     return metric if filter_name == "none" else f"{metric}-{filter_name}"
 
 
-def _interval(value: float, error: Any, is_share: bool) -> dict[str, float | None]:
-    if not isinstance(error, int | float):
-        return {"ci_low": None, "ci_high": None}
-    low, high = value - Z95 * error, value + Z95 * error
-    if is_share:
-        low, high = max(0.0, low), min(1.0, high)
+def _interval(value: float, error: Any, n: int, is_share: bool) -> dict[str, float | None]:
+    """Standard error times 1.96; Wilson where none or all are right, which leaves no error."""
+    bounds: Interval | None = None
+    if is_share and value in (0, 1):
+        bounds = wilson(value * n, n)
+    elif isinstance(error, int | float):
+        bounds = value - Z95 * error, value + Z95 * error
+        bounds = (max(0.0, bounds[0]), min(1.0, bounds[1])) if is_share else bounds
+    low, high = bounds or (None, None)
     return {"ci_low": low, "ci_high": high}
 
 

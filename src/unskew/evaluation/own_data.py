@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from unskew.benchmarks import BENCHMARKS
+from unskew.data.bbq import load_bbq
 from unskew.data.text import load_text
 from unskew.errors import BenchmarkError
 from unskew.evaluation.suite import Entry, entries
 from unskew.types import Dataset
 
-READERS: Mapping[str, Callable[[str], Dataset]] = {"documents": load_text}
+READERS: Mapping[str, Callable[[str], Dataset]] = {
+    "documents": load_text,
+    "choices": load_bbq,
+}
 """What a benchmark needs -> how such data is read. Everything goes to the report split."""
 
 

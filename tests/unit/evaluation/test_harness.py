@@ -128,10 +128,13 @@ def test_a_task_of_ours_finds_what_the_harness_finds(harness, questions):
     theirs = evaluate(_theirs("gpt2"), manager.load("unskew_arc"), bootstrap_iters=100)
     expected = theirs["results"]["unskew_arc"]
     assert [m.metric for m in metrics] == ["acc", "acc_norm"]
+    assert any(0 < m.value < 1 for m in metrics), [m.value for m in metrics]
     for m in metrics:
         assert m.value == expected[f"{m.metric},none"]
         error = expected[f"{m.metric}_stderr,none"]
         assert (m.n, m.variant, m.unit) == (4, "unskew_arc@1.0", "fraction")
+        if not 0 < m.value < 1:
+            continue
         assert m.ci_high - m.ci_low == pytest.approx(
             min(1, m.value + 1.96 * error) - max(0, m.value - 1.96 * error), abs=1e-4
         )
@@ -157,6 +160,8 @@ def test_a_model_that_knows_scores_one_and_one_that_errs_scores_none(
         (task,) = load_tasks([f"lm_eval:unskew_arc:{questions}"])
         _, (acc, _) = task.measure(_ours("gpt2").runner)
         assert acc.value == expected
+        # Wilson for none, or all, of four: the harness's standard error would be 0.
+        assert acc.ci_high - acc.ci_low == pytest.approx(0.48989, abs=1e-4)
 
 
 def test_mmlu_by_letters_and_subject(harness, tmp_path, monkeypatch):

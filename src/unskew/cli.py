@@ -166,7 +166,7 @@ def evaluate(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Stored sentence scores instead of a model; needs StereoSet data."),
+        typer.Option(help="Stored answers instead of a model, for StereoSet or BBQ data."),
     ] = None,
     benchmarks: Names = "auto",
     start: Annotated[
@@ -185,14 +185,14 @@ def evaluate(
     """
     from unskew import scoring
 
-    if data is None:
-        raise ConfigError("--data is missing; name the pairs to score on")
-    source = scoring.DataSource(data, data_format or "auto", columns(column))
+    source = scoring.DataSource(data, data_format or "auto", columns(column)) if data else None
     if predictions is not None:
+        if source is None:
+            raise ConfigError("--data is missing; name the data that the predictions are for")
         for_models = (model, adapter, revision, benchmarks, start, dtype)
         if for_models != (None, None, None, "auto", "separate", "float32"):
             raise ConfigError(
-                "--predictions holds StereoSet scores, in place of a model; leave out --model, "
+                "--predictions holds stored answers, in place of a model; leave out --model, "
                 "--adapter, --revision, --benchmarks, --start and --dtype"
             )
         record = scoring.evaluate_predictions(predictions, source, output_dir=output_dir, seed=seed)
@@ -302,6 +302,15 @@ def list_parts(show_traceback: Traceback = False) -> None:
         print(f"  {name:24} {read_recipe(name).get('description', '')}")
     for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, SALIENCIES, EDITS, BENCHMARKS):
         print(f"{table.kind}\n  {', '.join(table)}")
+
+
+@app.command("lm-eval-path")
+@explained
+def lm_eval_path(show_traceback: Traceback = False) -> None:
+    """The folder of our tasks for lm-evaluation-harness: `lm_eval --include_path $(...)`."""
+    from unskew.lm_eval_tasks import task_folder
+
+    print(task_folder())
 
 
 @data_app.command("inspect")

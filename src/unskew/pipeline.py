@@ -165,6 +165,7 @@ class Pipeline:
             environment=recording.environment(),
             model=recording.model_info(loaded),
             data=recording.data_info(dataset),
+            benchmark_data=workshop.measuring.own_data(),
             metrics=rows,
             timings={"baseline evaluation": time.perf_counter() - begun},
             reproduce=shlex.join(["unskew", *again]),

@@ -38,7 +38,7 @@ Quantity = Literal[
 one example: `log_odds`, the kept variant's log-probability less the forgotten one's;
 `log_odds_per_token`, the same of their means over tokens; `logprob_per_token`, the average of these
 means; `slot_logprob`, of either of the two tokens where the variants part."""
-Needs = Literal["pairs", "documents", "questions", "probes"]
+Needs = Literal["pairs", "documents", "questions", "probes", "choices"]
 Comparison = Literal["none", "each", "last"]
 """Reference models a benchmark holds the model against, of those there are: none, each of them,
 or only the last, which is the one nearest to the truth (an oracle, where there is one)."""
@@ -179,6 +179,27 @@ class Controller(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class JudgesPredictions(Protocol):
+    """What a benchmark has besides that can judge stored answers of any model."""
+
+    @classmethod
+    def with_predictions(
+        cls, examples: Examples, stored: Any, **options: Any
+    ) -> tuple[Benchmark, Mapping[str, Answer]]:
+        """The benchmark over what was answered, and the answers by request id.
+
+        Args:
+            examples: The data that the answers are for.
+            stored: The content of the file: its JSON value, or a list of its JSON lines.
+            options: Further arguments of the benchmark.
+
+        Raises:
+            BenchmarkError: An answer is missing, wrong, or for no item.
+        """
+        ...
 
 
 @runtime_checkable

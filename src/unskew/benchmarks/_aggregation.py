@@ -26,6 +26,7 @@ from unskew.statistics import Design, bootstrap, group_sums
 from unskew.types import (
     OVERALL,
     Answer,
+    ChoiceQuestion,
     Document,
     Examples,
     Metric,
@@ -36,7 +37,7 @@ from unskew.types import (
     SampleScore,
 )
 
-Item = TypeVar("Item", Pair, Document, Question, Probe)
+Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion)
 CROWS_DIRECTIONS = ("stereo", "antistereo")
 """Tags of CrowS-Pairs rows: what the sentence written first showed."""
 _Array = NDArray[np.float64]
@@ -68,7 +69,11 @@ class _Cell:
     variant: str
     category: str
     columns: _Array
+    """Of each item."""
+    units: _Array
+    """Of each cluster, which an interval draws as one."""
     groups: NDArray[Any]
+    """Of each cluster."""
     design: Design
 
 
@@ -175,6 +180,14 @@ class AggregatedBenchmark(ABC, Generic[Item]):
         return score.id
 
     @classmethod
+    def cluster(cls, score: SampleScore) -> str:
+        """Items of one cluster are alike and drawn as one; the item itself unless overridden.
+
+        A cluster lies within one group.
+        """
+        return score.id
+
+    @classmethod
     def design(cls, groups: NDArray[Any]) -> Design:
         """What is drawn again for an interval."""
         return "over_groups"
@@ -235,7 +248,7 @@ class AggregatedBenchmark(ABC, Generic[Item]):
             shared = [q for q in cls.quantities if all(_count(q, cell) for cell in cells)]
             compared = paired_differences(
                 statistic(shared),
-                [cell.columns for cell in cells],
+                [cell.units for cell in cells],
                 one.groups,
                 [(places[first], places[second]) for first, second in pairs],
                 design=one.design,
@@ -262,9 +275,12 @@ class AggregatedBenchmark(ABC, Generic[Item]):
 
         for variant, category in sorted(placed, key=rank):
             chosen = placed[variant, category]
-            groups = np.array([cls.group(s) for s in chosen])
             columns = np.array([cls.row(s) for s in chosen], dtype=np.float64)
-            yield _Cell(variant, category, columns, groups, cls.design(groups))
+            clusters = np.array([cls.cluster(s) for s in chosen])
+            first = np.unique(clusters, return_index=True)[1]
+            groups = np.array([cls.group(chosen[i]) for i in first])
+            units = group_sums(columns, clusters)
+            yield _Cell(variant, category, columns, units, groups, cls.design(groups))
 
     @classmethod
     def _cell_metrics(
@@ -274,14 +290,14 @@ class AggregatedBenchmark(ABC, Generic[Item]):
         drawn = [q for q in present if q.interval.startswith("bootstrap")]
         draws = bootstrap(
             statistic(drawn),
-            cell.columns,
+            cell.units,
             cell.groups,
             design=cell.design,
             num_resamples=num_resamples if drawn else 0,
             seed=seed,
         )
         draws_of = {q.name: draws[:, i] for i, q in enumerate(drawn)}
-        values = statistic(present)(group_sums(cell.columns, cell.groups))
+        values = statistic(present)(group_sums(cell.units, cell.groups))
         for quantity, value in zip(present, values.tolist(), strict=True):
             n = _count(quantity, cell)
             low, high = interval_of(quantity, value, n, draws_of.get(quantity.name)) or (None, None)
@@ -317,8 +333,8 @@ class DocumentBenchmark(AggregatedBenchmark[Document]):
                 raise BenchmarkError(f"{self.name}: document {document.id!r} is empty; remove it")
 
 
-def _category(item: Pair | Probe | Document | Question) -> str:
-    return item.category if isinstance(item, Pair | Probe) else item.kind
+def _category(item: Pair | Probe | ChoiceQuestion | Document | Question) -> str:
+    return item.kind if isinstance(item, Document | Question) else item.category
 
 
 def _by_id(scores: Iterable[SampleScore]) -> list[SampleScore]:

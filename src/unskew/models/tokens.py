@@ -96,6 +96,35 @@ class Encoder:
                 encoded.append(self._tokens(segment, ids, offsets))
         return encoded
 
+    def windows(self, text: str, longest: int | None = None) -> list[Tokens]:
+        """Tokenise a text of any length as windows in which each of its tokens is scored once.
+
+        The start token stands before the first window's tokens. Every other window continues
+        where the one before it ended, and the last one is filled up with the tokens before it.
+
+        Args:
+            text: What to score.
+            longest: Most tokens that one forward pass reads; the model's context if None.
+
+        Raises:
+            DataError: The text has no token.
+
+        Source: the rolling likelihood of lm-evaluation-harness. Departs: `longest`.
+        """
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise DataError(f"nothing to score in {text!r}: it has no token; leave it out")
+        stream = (self.start_id, *ids)
+        size = min(self.max_length, longest or self.max_length)
+        ends = [min(end, len(ids)) for end in range(size, len(ids) + size, size)]
+        windows: list[Tokens] = []
+        scored = 0
+        for end in ends:
+            begin = max(0, end - size)
+            windows.append(Tokens(stream[begin : end + 1], scored + 1 - begin))
+            scored = end
+        return windows
+
     def _tokens(
         self,
         segment: Segment,

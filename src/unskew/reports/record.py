@@ -25,6 +25,7 @@ from unskew.types import OVERALL, Better, Metric
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
+_KEYS = ("benchmark", "metric", "category", "phase", "variant", "split")
 
 
 class _Part(BaseModel):
@@ -256,6 +257,8 @@ class RunRecord(_Part):
     model: ModelInfo | None
     """None where stored scores were judged without the model."""
     data: DataInfo
+    benchmark_data: dict[str, DataInfo] = {}
+    """Of each benchmark that was given data of its own."""
     metrics: list[MetricRow] = []
     history: list[HistoryRow] = []
     train_log: list[TrainRow] = []
@@ -322,10 +325,7 @@ class RunRecord(_Part):
         """
         rows = self.find(**keys)
         if len(rows) > 1:
-            apart = {
-                name: sorted({getattr(row, name) for row in rows})
-                for name in ("benchmark", "metric", "category", "phase", "variant", "split")
-            }
+            apart = {name: sorted({getattr(row, name) for row in rows}) for name in _KEYS}
             choices = "; ".join(f"{k}: {', '.join(v)}" for k, v in apart.items() if len(v) > 1)
             raise ConfigError(f"{len(rows)} metric rows agree with {keys}; name one of {choices}")
         return rows[0].value if rows else None
@@ -356,6 +356,5 @@ class RunRecord(_Part):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise DataError(
-                f"{path} breaks the schema of a record: {problems_of(error)[0]}", problems_of(error)
-            ) from error
+            faults = problems_of(error)
+            raise DataError(f"{path} breaks the schema of a record: {faults[0]}", faults) from error

@@ -89,6 +89,13 @@ def test_a_cap_keeps_the_same_pairs_whatever_their_order():
     assert set(capped(Examples(pairs=some[::-1]), 3).pairs) == set(kept)
 
 
+def test_the_worlds_recipe_scores_the_whole_select_split():
+    """Part of it has unequal poles, so that a preference for words would pass for bias."""
+    select = data_for(DataConfig(name_or_path="world")).splits["select"]
+    cap = read_recipe("biasunlearn_world")["evaluation"]["select_per_category"]
+    assert len(capped(select, cap).pairs) == len(select.pairs)
+
+
 def test_texts_longer_than_the_context_are_told_early():
     data = Dataset("d", {"report": Examples(pairs=tuple(pairs()))})
     check_lengths(data, encoder())

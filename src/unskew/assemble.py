@@ -16,6 +16,7 @@ from unskew.data.counterfactual import TARGETS, counterfactuals_of
 from unskew.data.load import load_dataset
 from unskew.data.neutral import neutral_documents
 from unskew.data.plain import with_texts
+from unskew.data.rows import in_drawn_order
 from unskew.data.splits import SplitSettings
 from unskew.errors import ConfigError
 from unskew.models.load import LoadedModel, load_model
@@ -25,7 +26,7 @@ from unskew.objectives import OBJECTIVES
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.registry import Table, nearest
 from unskew.schema import WORLD, ChoiceConfig, DataConfig, ModelConfig, TrainStage
-from unskew.types import Dataset, Examples, Segment
+from unskew.types import Dataset, Examples, Pair, Segment
 from unskew.updates import SCOPES, UPDATES
 from unskew.updates.scope import Scope
 from unskew.world.language import World
@@ -278,9 +279,13 @@ def check_lengths(dataset: Dataset, encoder: Encoder) -> None:
 
 
 def capped(examples: Examples, per_category: int) -> Examples:
-    """The first pairs of each category, in an order that ids alone decide."""
-    kept: dict[str, list[Any]] = {}
-    for pair in sorted(examples.pairs, key=lambda p: p.id):
+    """Some pairs of each category, in an order that ids alone decide.
+
+    The order is that of the ids' hashes: ids often begin with the target, and the first by name
+    would be few targets, whole.
+    """
+    kept: dict[str, list[Pair]] = {}
+    for pair in in_drawn_order(examples.pairs, seed=0):
         kept.setdefault(pair.category, []).append(pair)
     pairs = tuple(p for rows in kept.values() for p in rows[:per_category])
     return replace(examples, pairs=pairs)

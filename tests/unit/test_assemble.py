@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 
 from tests.fixtures import encoder, pairs
@@ -88,6 +91,24 @@ def test_a_cap_keeps_the_same_pairs_whatever_their_order():
     kept = capped(Examples(pairs=some), 3).pairs
     assert [p.category for p in kept].count("gender") == 3 and len(kept) == 6
     assert set(capped(Examples(pairs=some[::-1]), 3).pairs) == set(kept)
+
+
+def test_a_cap_takes_of_all_targets_though_ids_begin_with_them():
+    first = pairs()[0]
+    some = [
+        replace(first, id=f"{t:02}/{i:02}", target=str(t)) for t in range(20) for i in range(24)
+    ]
+    kept = capped(Examples(pairs=tuple(some)), 240).pairs
+    # By name these would be 10 targets, whole. By chance 12 of each are taken, give or take 2.5.
+    counts = Counter(p.target for p in kept)
+    assert len(counts) == 20 and max(counts.values()) <= 20
+
+
+def test_the_worlds_recipe_scores_the_whole_select_split():
+    """Part of it has unequal poles, so that a preference for words would pass for bias."""
+    select = data_for(DataConfig(name_or_path="world")).splits["select"]
+    cap = read_recipe("biasunlearn_world")["evaluation"]["select_per_category"]
+    assert len(capped(select, cap).pairs) == len(select.pairs)
 
 
 def test_texts_longer_than_the_context_are_told_early():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unskew.config import EvaluationConfig
+from unskew.schema import EvaluationConfig
 from unskew.errors import BenchmarkError, MissingDataset, UnknownName
 from unskew.evaluation.own_data import read_own
 from unskew.measuring import Measuring

@@ -105,7 +105,8 @@ def heat(selection: Selection) -> Heat:
 
 def _cell(tensors: Sequence[TensorChoice]) -> Cell:
     share = sum(t.num_chosen for t in tensors) / sum(t.num_weights for t in tensors)
-    ratios = [t.jaccard / t.jaccard_by_chance for t in tensors if t.jaccard and t.jaccard_by_chance]
+    known = [(t.jaccard, t.jaccard_by_chance) for t in tensors]
+    ratios = [own / chance for own, chance in known if own is not None and chance]
     return Cell(share, sum(ratios) / len(ratios) if ratios else None)
 
 

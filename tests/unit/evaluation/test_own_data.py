@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from unskew.schema import EvaluationConfig
 from unskew.errors import BenchmarkError, MissingDataset, UnknownName
 from unskew.evaluation.own_data import read_own
 from unskew.measuring import Measuring
+from unskew.schema import EvaluationConfig
 from unskew.types import Dataset, Examples
 
 

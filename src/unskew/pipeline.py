@@ -12,6 +12,7 @@ from typing import Any
 
 from unskew import __version__, recording
 from unskew.assemble import ORACLE
+from unskew.comparison.controls import held_against_controls
 from unskew.measuring import GENERATION, not_measured
 from unskew.models.deltas import AppliedDelta
 from unskew.models.load import load_model
@@ -91,6 +92,10 @@ class Pipeline:
             }
         )
         if is_main_process():
+            record.save(workshop.output_dir)
+            if outcome.controls:
+                paired = held_against_controls(workshop.output_dir, seed=workshop.settings.seed)
+                record = record.model_copy(update={"controls": paired})
             self._publish(record)
         wait_for_everyone()
         return record

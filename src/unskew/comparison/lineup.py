@@ -10,6 +10,7 @@ from unskew.errors import ConfigError, DataError
 from unskew.registry import nearest
 from unskew.reports.findings import BEFORE, ORACLE, REPORT, final_phase, phases
 from unskew.reports.record import RunRecord
+from unskew.reports.storage import has_samples
 
 __all__ = ["BASE", "Entrant", "Lineup", "line_up"]
 
@@ -35,6 +36,7 @@ class Lineup:
     base: Entrant | None
     """The model before the runs; None where no run measured it."""
     runs: tuple[Entrant, ...]
+    """Each with the controls that it measured behind it."""
     oracle: Entrant | None
     """A model that never had the bias. Shown, and not compared."""
     notes: tuple[str, ...] = ()
@@ -99,9 +101,10 @@ def line_up(folders: Sequence[str | Path]) -> Lineup:
     for path in paths:
         if resolved.count(path.resolve()) > 1:
             raise ConfigError(f"{path} is named twice; name each run once")
-    runs = [_entrant(name, path) for name, path in zip(names_of(resolved), paths, strict=True)]
+    mains = [_entrant(name, path) for name, path in zip(names_of(resolved), paths, strict=True)]
+    runs = [entrant for main in mains for entrant in (main, *_controls(main))]
     _same_data(runs)
-    started = [run for run in runs if BEFORE in phases(run.record)]
+    started = [run for run in mains if BEFORE in phases(run.record)]
     _same_base(started)
     if len(runs) + bool(started) < 2:
         raise ConfigError(
@@ -136,6 +139,13 @@ def _entrant(name: str, folder: Path) -> Entrant:
             "leave it out"
         )
     return Entrant(name, folder, phase, record)
+
+
+def _controls(run: Entrant) -> list[Entrant]:
+    """What a run measured beside its result, with the scores of single examples."""
+    known = (BEFORE, ORACLE, run.phase)
+    others = [p for p in phases(run.record) if p not in known and has_samples(run.folder, p)]
+    return [_in_phase(run, phase, f"{run.name}: {phase}") for phase in others]
 
 
 def _in_phase(run: Entrant, phase: str, name: str) -> Entrant:

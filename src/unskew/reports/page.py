@@ -26,7 +26,15 @@ from unskew.reports.formatting import format_interval, format_value
 from unskew.reports.guards import guard_rows
 from unskew.reports.plots import dumbbells, gap_distributions
 from unskew.reports.record import Decision, RunRecord
-from unskew.reports.stages import heat, loss_plots, select_plots, strength_plots
+from unskew.reports.stages import (
+    control_phases,
+    control_rows,
+    controls_verdict,
+    heat,
+    loss_plots,
+    select_plots,
+    strength_plots,
+)
 from unskew.reports.storage import read_samples, samples_path
 from unskew.reports.templating import page_environment
 from unskew.reports.verdict import verdict
@@ -84,6 +92,9 @@ def _context(record: RunRecord, gaps: Gaps) -> dict[str, Any]:
         "strength_plots": [plot for m in found[:1] for plot in strength_plots(record, m)],
         "loss_plots": loss_plots(record),
         "heats": [heat(selection) for selection in record.selections],
+        "control_phases": control_phases(record),
+        "control_rows": control_rows(record),
+        "controls_verdict": controls_verdict(record),
         "guards": guards,
         "other_floors": [
             f for f in (record.checkpoint.floors if record.checkpoint else []) if f not in matched

@@ -215,6 +215,26 @@ class Selection(_Part):
         return sum(t.num_chosen for t in self.tensors) / sum(t.num_weights for t in self.tensors)
 
 
+class ControlRow(_Part):
+    """The result less a control in one metric, on the same items."""
+
+    phase: str
+    """Of the control."""
+    benchmark: str
+    variant: str
+    metric: str
+    category: str
+    unit: str
+    n: NonNegativeInt
+    difference: float
+    ci_low: float | None
+    ci_high: float | None
+    p_adjusted: float | None
+    """Sign-flip test, Holm's correction over the controls of this metric."""
+    better: Literal["result", "control"] | None
+    """Which is nearer to the ideal; None where the tests do not tell."""
+
+
 class ProofOfEffect(_Part):
     """Whether training moved what it should, and nothing else, and whether that was saved."""
 
@@ -267,6 +287,7 @@ class RunRecord(_Part):
     """Of the last stage."""
     stages: list[StageRow] = []
     selections: list[Selection] = []
+    controls: list[ControlRow] = []
     proof_of_effect: ProofOfEffect | None = None
     generations: list[GeneratedText] = []
     not_measured: list[NotMeasured] = []

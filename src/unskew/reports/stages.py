@@ -10,7 +10,7 @@ from functools import partial
 from unskew.reports.drawing import MAX_PANELS, Plot, in_both_widths
 from unskew.reports.findings import Measure
 from unskew.reports.plots import Curve, curves
-from unskew.reports.record import HistoryRow, RunRecord, Selection, TensorChoice
+from unskew.reports.record import ControlRow, HistoryRow, RunRecord, Selection, TensorChoice
 from unskew.types import OVERALL
 
 _LAYER = re.compile(r"^(.*?\.(\d+))\.(.+?)\.weight$")
@@ -108,6 +108,41 @@ def _cell(tensors: Sequence[TensorChoice]) -> Cell:
     known = [(t.jaccard, t.jaccard_by_chance) for t in tensors]
     ratios = [own / chance for own, chance in known if own is not None and chance]
     return Cell(share, sum(ratios) / len(ratios) if ratios else None)
+
+
+def control_phases(record: RunRecord) -> list[str]:
+    """The controls, in the order of the record."""
+    return list(dict.fromkeys(row.phase for row in record.controls))
+
+
+def control_rows(record: RunRecord) -> list[tuple[str, list[ControlRow | None]]]:
+    """One line for each metric, one cell for each control."""
+    found: dict[str, dict[str, ControlRow]] = {}
+    for row in record.controls:
+        parts = (row.benchmark, row.variant, row.metric, row.category)
+        name = " ".join(part for part in parts if part and part != OVERALL).replace("_", " ")
+        found.setdefault(name, {})[row.phase] = row
+    shown = control_phases(record)
+    return [(name, [by_phase.get(p) for p in shown]) for name, by_phase in found.items()]
+
+
+def controls_verdict(record: RunRecord) -> str:
+    """What the controls say of the choice, in words; the random mask decides."""
+    parts = [_against(record, phase) for phase in control_phases(record)]
+    return " ".join(parts)
+
+
+def _against(record: RunRecord, phase: str) -> str:
+    rows = [row for row in record.controls if row.phase == phase]
+    better, worse = (
+        [f"{r.benchmark} {r.metric}".replace("_", " ") for r in rows if r.better == side]
+        for side in ("result", "control")
+    )
+    if not better and not worse:
+        return f"Of the {phase} the choice cannot be told apart by any of {len(rows)} metrics."
+    told = [f"better in {', '.join(dict.fromkeys(better))}"] if better else []
+    told += [f"worse in {', '.join(dict.fromkeys(worse))}"] if worse else []
+    return f"Against the {phase} the choice is {' and '.join(told)} ({len(rows)} metrics)."
 
 
 def _by_stage(history: Sequence[HistoryRow]) -> dict[str, list[HistoryRow]]:

@@ -32,7 +32,7 @@ from unskew.reports.storage import read_samples, samples_path
 from unskew.schema import Stage
 from unskew.stages.runners import MakeRunner
 from unskew.stages.train import TrainRunner, take_off
-from unskew.stages.workshop import ADAPTER, ControlChange, Outcome, Workshop
+from unskew.stages.workshop import ADAPTER, DELTA, ControlChange, Outcome, Workshop
 from unskew.training.launch import is_main_process, wait_for_everyone
 
 CONFIG = "config.yaml"
@@ -190,16 +190,17 @@ class Pipeline:
     def _publish(self, record: RunRecord) -> None:
         """Record, model card and page."""
         record.save(self.workshop.output_dir)
-        folder = self.workshop.output_dir / ADAPTER
-        if folder.is_dir():
-            write_model_card(
-                record,
-                folder,
-                name=self.workshop.output_dir.name,
-                method=self.workshop.settings.description,
-                paper=self.workshop.settings.source,
-            )
-        render_page(self.workshop.output_dir)
+        output_dir, settings = self.workshop.output_dir, self.workshop.settings
+        for folder in (output_dir / ADAPTER, output_dir / DELTA):
+            if folder.is_dir():
+                write_model_card(
+                    record,
+                    folder,
+                    name=output_dir.name,
+                    method=settings.description,
+                    paper=settings.source,
+                )
+        render_page(output_dir)
 
 
 def _other_seeds(seed: int) -> NotMeasured:

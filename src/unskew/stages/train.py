@@ -13,7 +13,7 @@ from unskew.hub.artifacts import save_artifact
 from unskew.hub.deltas import delta_reload_difference, load_delta, save_delta
 from unskew.models.deltas import AppliedDelta, added
 from unskew.models.logprobs import ScoringPath
-from unskew.models.masks import load_masks
+from unskew.models.masks import load_masks, masks_sha256
 from unskew.models.reference import ModelReference, Reference, reference_for
 from unskew.reports.record import ProofOfEffect
 from unskew.schema import TrainStage
@@ -24,6 +24,7 @@ from unskew.training.proof import Effect, Snapshot, reload_difference
 from unskew.training.rows import check_variants
 from unskew.training.trainer import UnlearningTrainer
 from unskew.updates.masked import MaskedScope, kept_delta, release
+from unskew.updates.scope import Scope
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,14 @@ class TrainRunner:
 
     def scoped(self) -> Any:
         """The base model with the scope applied; until the first step it computes the same."""
+        return self._scope().apply(self.workshop.loaded.model)
+
+    def _scope(self) -> Scope:
         scope = self.parts.scope
-        mask = self.stage.scope.get("mask")
         if isinstance(scope, MaskedScope) and not scope.masks:
-            scope = MaskedScope(load_masks(self.workshop.folder(str(mask)) / "mask"))
-        return scope.apply(self.workshop.loaded.model)
+            folder = self.workshop.folder(str(self.stage.scope["mask"]))
+            return MaskedScope(load_masks(folder / "mask"))
+        return scope
 
     def run(self, scoped: Any = None, *, resume: bool) -> Outcome:
         """Train from the base model, or from what an edit stage made of it.
@@ -129,8 +133,14 @@ class TrainRunner:
             controllers=self.parts.controllers,
             choice=self.parts.choice,
             reference=reference,
-            config_sha256=workshop.settings.sha256(),
+            config_sha256=self._identity(),
         )
+
+    def _identity(self) -> str:
+        """Hash of all that a checkpoint of this stage depends on: settings, and a mask's bits."""
+        scope, settings = self._scope(), self.workshop.settings.sha256()
+        is_masked = isinstance(scope, MaskedScope)
+        return f"{settings}-{masks_sha256(scope.masks)}" if is_masked else settings
 
     def _save(
         self, scoped: Any, trainer: UnlearningTrainer, effect: Effect | None

@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from unskew.merging import merge
     from unskew.run import unlearn
     from unskew.scoring import evaluate, transfer
+    from unskew.sweeping import sweep
 
-__all__ = ["compare", "evaluate", "merge", "transfer", "unlearn"]
+__all__ = ["compare", "evaluate", "merge", "sweep", "transfer", "unlearn"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "compare": "unskew.comparison.compare",
     "evaluate": "unskew.scoring",
     "merge": "unskew.merging",
+    "sweep": "unskew.sweeping",
     "transfer": "unskew.scoring",
     "unlearn": "unskew.run",
 }

@@ -119,6 +119,10 @@ def unlearn(
     benchmarks: Annotated[
         str | None, typer.Option(help="Names with commas between; all the data can serve if unset.")
     ] = None,
+    controls: Annotated[
+        bool,
+        typer.Option(help="Report other masks at equal bias, too (SDU)."),
+    ] = False,
     show_traceback: Traceback = False,
 ) -> None:
     """Measure a model, unlearn by a recipe, measure again; write adapter, record and report.
@@ -140,6 +144,7 @@ def unlearn(
         "data.columns": columns(column),
         "data.categories": listed(categories),
         "evaluation.benchmarks": listed(benchmarks),
+        "stages.*.controls": controls or None,
     }
     run = run_unlearn(
         recipe,
@@ -280,6 +285,7 @@ def merge(
     say(f"largest difference of a logit to adapter on base: {done.max_logit_difference:.2g}")
 
 
+app.command()(cli_runs.sweep)
 app.command()(cli_runs.compare)
 app.command()(cli_runs.check)
 app.command()(cli_runs.report)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from unskew.console import OutputDir, Traceback, explained, say
+from unskew.console import Data, Model, OutputDir, Traceback, explained, say
 
-EXIT_GATE = 3
+EXIT_FAILED, EXIT_GATE = 1, 3
 
 
 @explained
@@ -34,6 +34,48 @@ def compare(
     for tested in compared.tested():
         say(f"{tested.title} ({tested.aim}): {compared.standing(tested.key)}")
     say(f"files: {', '.join(str(output_dir / name) for name in FILES)}")
+
+
+@explained
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe (`unskew list`) or a YAML file.")],
+    grid: Annotated[
+        list[str],
+        typer.Option(help="Setting and values, e.g. `seed=[0,1,2]`; also several times."),
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings of all runs, as `key=value`.")
+    ] = None,
+    model: Model = None,
+    data: Data = None,
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", help="A folder for the runs; the same one goes on.")
+    ] = Path("runs/sweep"),
+    show_traceback: Traceback = False,
+) -> None:
+    """Run a recipe at every point of a grid and compare the runs. Exit 1 if one failed.
+
+    Example: `unskew sweep sdu_world --model world --data world --grid seed=[0,1,2]
+    --grid stages.mask.choose.fraction=[0.1,0.3,1.0] --output-dir runs/fraction`
+    """
+    from unskew.recipes import parse_grid
+    from unskew.sweeping import sweep as run_sweep
+
+    swept = run_sweep(
+        recipe,
+        parse_grid(grid),
+        model=model,
+        data=data,
+        output_dir=output_dir,
+        overrides=overrides or [],
+        tell=say,
+    )
+    for point in swept.points:
+        say(f"{point.name}: {point.error or 'done'}")
+    if swept.compared is not None:
+        say(f"comparison: {swept.compared / 'compare.html'}")
+    if swept.failed:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @explained

@@ -26,6 +26,7 @@ LAYERS = [
     {"stages"},
     {"pipeline", "scoring", "merging"},
     {"run"},
+    {"sweeping"},
     {"demo"},
     {"console"},
     {"cli_runs"},

@@ -32,7 +32,7 @@ FOLLOWS = {
     "--benchmarks stereoset": ("evaluation.benchmarks", ["stereoset"]),
     "--config {file}": ("seed", 11),
 }
-ELSEWHERE = {"recipe", "overrides", "output_dir", "resume", "show_traceback"}
+ELSEWHERE = {"recipe", "overrides", "output_dir", "resume", "controls", "show_traceback"}
 """Not settings: tested with the runs themselves."""
 
 

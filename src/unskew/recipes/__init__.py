@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,27 @@ def parse_yaml(text: str) -> Any:
         return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+def parse_grid(items: Sequence[str]) -> dict[str, list[Any]]:
+    """Settings and their values from texts of the form `key=[value, value]`.
+
+    Raises:
+        ConfigError: A text is not of that form, or a setting is named twice.
+    """
+    grid: dict[str, list[Any]] = {}
+    for item in items:
+        key, _, text = item.partition("=")
+        try:
+            values = parse_yaml(text)
+        except yaml.YAMLError:
+            values = None
+        if not key or not isinstance(values, list) or not values:
+            raise ConfigError(f"grid {item!r} is not of the form key=[value, value]")
+        if key in grid:
+            raise ConfigError(f"grid: {key} is named twice; give all its values at once")
+        grid[key] = values
+    return grid
 
 
 def recipe_names() -> tuple[str, ...]:

@@ -1,0 +1,155 @@
+"""A grid of settings on one recipe: a run for each point, then all of them beside each other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unskew import config
+from unskew.comparison.compare import compare
+from unskew.errors import ConfigError, UnskewError
+from unskew.files import is_taken, write_json
+from unskew.reports.record import RunRecord
+from unskew.run import AFTER, unlearn
+from unskew.stages.workshop import Tell
+
+SWEEP_FILE, COMPARED = "sweep.json", "compare"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One run of a sweep."""
+
+    name: str
+    """Of its folder."""
+    overrides: tuple[str, ...]
+    error: str | None = None
+    """Why it has no result; None where it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep left."""
+
+    folder: Path
+    points: tuple[Point, ...]
+    compared: Path | None
+    """Folder of the comparison; None where fewer than two runs have a result."""
+
+    @property
+    def failed(self) -> list[Point]:
+        """The points without a result."""
+        return [point for point in self.points if point.error is not None]
+
+
+def sweep(
+    recipe: str,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    output_dir: str | Path,
+    overrides: Sequence[str] = (),
+    tell: Tell = lambda _: None,
+) -> Swept:
+    """Run a recipe at every point of a grid, then compare the runs that have a result.
+
+    Called again on the same folder it goes on: finished runs stay, cut-off ones resume, failed
+    ones are tried again. A run that fails is told and the others go on.
+
+    Args:
+        recipe: Name of a recipe or a YAML file.
+        grid: Dotted setting -> values, e.g. `{"stages.mask.choose.fraction": [0.1, 0.5]}`.
+        model: See `unskew.unlearn`.
+        data: See `unskew.unlearn`.
+        output_dir: One folder in it for each point, `sweep.json` and `compare/`.
+        overrides: `key=value` strings for all points.
+        tell: Given a line before each run and each of its stages.
+
+    Raises:
+        ConfigError: The grid has no point, names a setting twice under two spellings, or a point
+            is no valid configuration: all are checked before the first is run.
+    """
+    folder, points = Path(output_dir), points_of(grid)
+    named = {"model.name_or_path": model, "data.name_or_path": data}
+    options = {key: value for key, value in named.items() if value is not None}
+    for point in points:
+        config.load(recipe, options=options, overrides=[*overrides, *point.overrides])
+    done: list[Point] = []
+    for number, point in enumerate(points, start=1):
+        tell(f"{number}/{len(points)} {point.name}")
+        error = None
+        try:
+            unlearn(
+                recipe,
+                model=model,
+                data=data,
+                output_dir=folder / point.name,
+                overrides=[*overrides, *point.overrides],
+                resume=is_taken(folder / point.name),
+                tell=tell,
+            )
+        except UnskewError as failure:
+            error = str(failure)
+            tell(f"{point.name} failed: {error}")
+        done.append(Point(point.name, point.overrides, error))
+        write_json(folder / SWEEP_FILE, [_as_json(folder, p) for p in done])
+    return Swept(folder, tuple(done), _compared(folder, done, tell))
+
+
+def points_of(grid: Mapping[str, Sequence[Any]]) -> list[Point]:
+    """Every combination of the grid's values, with a name for the folder of each.
+
+    Raises:
+        ConfigError: There is none, or two have one name.
+    """
+    if not grid or not all(grid.values()):
+        raise ConfigError("the grid has no point; give at least one setting with values")
+    labels = {key: key.rpartition(".")[2] for key in grid}
+    if len(set(labels.values())) < len(labels):
+        labels = {key: key for key in grid}
+    points = [
+        Point(
+            ",".join(f"{labels[k]}={_word(v)}" for k, v in zip(grid, values, strict=True)),
+            tuple(f"{k}={v}" for k, v in zip(grid, values, strict=True)),
+        )
+        for values in itertools.product(*grid.values())
+    ]
+    names = [point.name for point in points]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"the grid has {twice[0]} twice; give each value once")
+    return points
+
+
+def _word(value: Any) -> str:
+    """A value as a part of a folder's name."""
+    kept = "".join(c if c.isalnum() or c in "-+._" else "_" for c in str(value))
+    return kept[:60] or "_"
+
+
+def _as_json(folder: Path, point: Point) -> dict[str, Any]:
+    return {
+        "name": point.name,
+        "folder": str(folder / point.name),
+        "overrides": list(point.overrides),
+        "error": point.error,
+    }
+
+
+def _compared(folder: Path, points: Sequence[Point], tell: Tell) -> Path | None:
+    finished = [folder / p.name for p in points if p.error is None and _has_result(folder / p.name)]
+    if len(finished) < 2:
+        return None
+    target = folder / COMPARED
+    if is_taken(target):
+        target = folder / f"{COMPARED}-{len(list(folder.glob(f'{COMPARED}*'))) + 1}"
+    tell(f"comparing {len(finished)} runs")
+    compare(finished, output_dir=target)
+    return target
+
+
+def _has_result(folder: Path) -> bool:
+    return bool(RunRecord.load(folder).find(phase=AFTER, category=None))

@@ -1,0 +1,95 @@
+"""A grid becomes runs that go on, fail one by one, and are compared."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from unskew import sweeping
+from unskew.errors import ConfigError, RunError
+from unskew.recipes import parse_grid
+from unskew.sweeping import points_of, sweep
+
+NAMED = {"model": "m", "data": "d"}
+
+
+def test_every_combination_has_a_point_and_a_name():
+    points = points_of({"stages.mask.choose.fraction": [0.1, 0.5], "seed": [0, 1]})
+    assert [p.name for p in points] == [
+        "fraction=0.1,seed=0",
+        "fraction=0.1,seed=1",
+        "fraction=0.5,seed=0",
+        "fraction=0.5,seed=1",
+    ]
+    assert points[1].overrides == ("stages.mask.choose.fraction=0.1", "seed=1")
+
+
+def test_settings_that_end_alike_keep_their_whole_names():
+    (point,) = points_of({"stages.a.training.max_steps": [1], "stages.b.training.max_steps": [2]})
+    assert point.name == "stages.a.training.max_steps=1,stages.b.training.max_steps=2"
+
+
+def test_a_value_cannot_leave_the_folder():
+    (point,) = points_of({"stages.mask.mask": ["../../x/{y: 1}"]})
+    assert "/" not in point.name and " " not in point.name
+
+
+@pytest.mark.parametrize("grid", [{}, {"seed": []}, {"seed": [1, 1]}])
+def test_grids_without_distinct_points_are_refused(grid):
+    with pytest.raises(ConfigError, match="the grid has"):
+        points_of(grid)
+
+
+@pytest.mark.parametrize("text", ["seed", "seed=1", "seed=[]", "=[1]", "seed=["])
+def test_a_grid_is_a_setting_and_a_list(text):
+    with pytest.raises(ConfigError, match=r"is not of the form key=\[value, value\]"):
+        parse_grid([text])
+    with pytest.raises(ConfigError, match="seed is named twice"):
+        parse_grid(["seed=[0]", "seed=[1]"])
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """What was run: folder name -> whether it was to go on. Seed 1 fails."""
+    seen = {}
+
+    def unlearn(recipe, *, output_dir, overrides, resume, **more):
+        seen[output_dir.name] = resume
+        output_dir.mkdir(parents=True, exist_ok=True)
+        (output_dir / "config.yaml").touch()
+        if "seed=1" in overrides:
+            raise RunError("no luck")
+
+    monkeypatch.setattr(sweeping, "unlearn", unlearn)
+    monkeypatch.setattr(sweeping, "_has_result", lambda folder: True)
+
+    def compare(runs, output_dir):
+        output_dir.mkdir()
+        (output_dir / "compare.html").touch()
+
+    monkeypatch.setattr(sweeping, "compare", compare)
+    return seen
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(runs, tmp_path):
+    done = sweep("biasunlearn", {"seed": [0, 1, 2]}, output_dir=tmp_path / "s", **NAMED)
+    assert list(runs.values()) == [False, False, False]
+    assert [(p.name, p.error) for p in done.failed] == [("seed=1", "no luck")]
+    stored = json.loads((tmp_path / "s" / "sweep.json").read_text())
+    assert [point["error"] for point in stored] == [None, "no luck", None]
+    assert done.compared == tmp_path / "s" / "compare"
+    again = sweep("biasunlearn", {"seed": [0, 1, 2]}, output_dir=tmp_path / "s", **NAMED)
+    assert list(runs.values()) == [True, True, True]
+    assert again.compared == tmp_path / "s" / "compare-2"
+
+
+def test_a_single_result_is_not_compared(runs, tmp_path):
+    assert sweep("biasunlearn", {"seed": [0, 1]}, output_dir=tmp_path, **NAMED).compared is None
+
+
+def test_every_point_is_checked_before_one_is_run(runs, tmp_path):
+    grid = {"objective.beta": [0.1, 0.2], "training.max_steps": [5, "many"]}
+    with pytest.raises(ConfigError, match="max_steps: Input should be a valid integer"):
+        sweep("biasunlearn", grid, output_dir=tmp_path, **NAMED)
+    assert not runs

@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from unskew.merging import merge
     from unskew.run import unlearn
     from unskew.scoring import evaluate, transfer
+    from unskew.tracing import trace
 
-__all__ = ["evaluate", "merge", "transfer", "unlearn"]
+__all__ = ["evaluate", "merge", "trace", "transfer", "unlearn"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "evaluate": "unskew.scoring",
     "merge": "unskew.merging",
+    "trace": "unskew.tracing",
     "transfer": "unskew.scoring",
     "unlearn": "unskew.run",
 }

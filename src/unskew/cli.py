@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unskew import __version__
+from unskew import __version__, cli_trace
 from unskew.console import (
     CONTEXT,
     Columns,
@@ -278,6 +278,9 @@ def merge(
     )
     say(f"model: {done.folder}")
     say(f"largest difference of a logit to adapter on base: {done.max_logit_difference:.2g}")
+
+
+app.command()(cli_trace.trace)
 
 
 @app.command()

@@ -25,9 +25,10 @@ LAYERS = [
     {"measuring"},
     {"stages"},
     {"pipeline", "scoring", "merging"},
-    {"run"},
+    {"run", "tracing"},
     {"demo"},
     {"console"},
+    {"cli_trace"},
     {"cli"},
     {"__main__"},
 ]

@@ -75,6 +75,25 @@ class Encoder:
                 encoded.append(self._tokens(segment, ids, offsets))
         return encoded
 
+    def places(self, text: str, spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """Which tokens of an encoded text hold a character of one of the spans.
+
+        Args:
+            text: The text, as given to `encode`.
+            spans: First character and the one after the last.
+
+        Returns:
+            Places in `Tokens.ids`, start token counted, in ascending order.
+        """
+        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
+            "offset_mapping"
+        ]
+        return tuple(
+            place
+            for place, (begin, end) in enumerate(offsets, start=1)
+            if any(begin < last and first < end for first, last in spans)
+        )
+
     def _tokens(
         self,
         segment: Segment,

@@ -10,8 +10,6 @@ from unskew.reports.formatting import format_value
 
 _TITLE, _ROW, _AXIS, _GAP = 26, 34, 22, 14
 _LETTER = 6.6
-_ROOM_FOR_TEXT = 40
-"""Width of a cell, in CSS pixels, from which on its number is written into it."""
 _MOST_OPAQUE = 0.7
 _SMALL_SCALE = 0.1
 
@@ -82,9 +80,9 @@ def _cell(x: float, y: float, width: float, cell: HeatCell | None, limit: float)
         f'<rect {place} fill="var(--{tone})" fill-opacity="{opacity:.3f}"/>',
     ]
     middle = x + width / 2
-    if width >= _ROOM_FOR_TEXT:
+    shown = _number(cell.value, limit)
+    if width >= _LETTER * (len(_number(-limit, limit)) + 0.5):
         weight = 700 if cell.is_sure else 400
-        shown = _number(cell.value, limit)
         found.append(_text(middle, y + _ROW / 2 + 4, shown, "ink", anchor="middle", weight=weight))
     elif cell.is_sure:
         found.append(f'<circle cx="{middle:.2f}" cy="{y + _ROW / 2:.2f}" r="2" fill="var(--ink)"/>')

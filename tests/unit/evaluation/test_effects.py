@@ -25,11 +25,11 @@ def cell(found, state, position):
 
 
 def test_a_pair_that_pulls_the_other_way_counts_as_brought_back():
-    """Effects .2 and -.3 of changes .4 and -.6: half comes back of each, signed they cancel."""
-    found = averaged([trace(0.5, 0.1, 0.2), trace(-0.5, 0.1, -0.3)], min_change=0.05)
+    """Effects .2 and -.15 of changes .4 and -.6: a half and a quarter; signed they cancel."""
+    found = averaged([trace(0.5, 0.1, 0.2), trace(-0.5, 0.1, -0.15)], min_change=0.05)
     block = cell(found, "block", "group_word")
-    assert block.effect.value == pytest.approx(-0.05)
-    assert block.normalised.value == pytest.approx(0.5)
+    assert block.effect.value == pytest.approx(0.025)
+    assert block.normalised.value == pytest.approx(0.375)
     assert found.clean_gap.value == pytest.approx(0.0)
     assert found.corrupted_gap.value == pytest.approx(0.1)
     assert found.absolute_change.value == pytest.approx(0.5)

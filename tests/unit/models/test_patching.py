@@ -13,10 +13,10 @@ from unskew.models.logprobs import ScoringPath
 from unskew.models.patching import Patch, PatchedRuns, State
 from unskew.models.sites import layer_sites
 
-ROWS = [tokens(1, 5, 9, 7, 4, 6, 8, first=4), tokens(1, 5, 9, 7, 11, first=4)]
+ROWS = [tokens(1, 5, 9, 7, 4, 6, 8, first=4), tokens(1, 5, 9, 7, 11, 12, first=4)]
 NOISY = (2, 3)
 LAYERS = 4
-EVERYWHERE = ((0, 1, 2, 3, 4, 5), (0, 1, 2, 3))
+EVERYWHERE = ((0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4))
 # Float32, a few hundred additions a state, other shapes of matrix products: some 1e-6 of values
 # of about 5.
 CLOSE = {"rtol": 0.0, "atol": 2e-5}
@@ -45,7 +45,7 @@ def runs_of(model, tokens_per_batch=10_000):
 
 def some_patches():
     """Every kind at every layer, with windows and several positions."""
-    spots = [((3,), (3,)), ((2, 3), (2, 3)), ((4, 5), ())]
+    spots = [((3,), (3,)), ((2, 3), (2, 3)), ((4, 5), (4,)), ((4,), ())]
     patches = [Patch((), ((), ()))]
     for layer in range(LAYERS):
         for spot in spots:
@@ -66,7 +66,7 @@ def test_restoring_everything_gives_the_clean_run_and_nothing_the_corrupted_one(
     torch.testing.assert_close(got[0], runs.clean.expand(3, 2), **CLOSE)
     torch.testing.assert_close(got[1], runs.corrupted, **CLOSE)
     torch.testing.assert_close(got[2], runs.clean.expand(3, 2), **CLOSE)
-    assert (runs.corrupted - runs.clean).abs().min() > 1e-3
+    assert (runs.corrupted - runs.clean).abs().amax(0).min() > 1e-2
 
 
 @torch.no_grad()

@@ -71,8 +71,8 @@ def averaged(traces: Sequence[PairTrace], *, min_change: float, seed: int = 0) -
             than this, nats per token.
         seed: Of the bootstrap.
 
-    Source: debiasing with causal tracing, `PairTrace`; the normalised effect of a pair is its
-    effect over clean gap less corrupted gap, averaged after the division.
+    Source: BiasEdit (arXiv 2503.08588) takes the size of a batch's mean change. Departs: each
+    pair's effect keeps its sign and is divided by the pair's own change before the mean.
     """
     targets = [t.pair.target for t in traces]
     change = np.array([t.clean_gap - t.corrupted_gap for t in traces])

@@ -88,13 +88,9 @@ class PatchedRuns:
         every = torch.arange(len(noise) * len(rows), device=self.device)
         with self._kept([s for s in states if s.kind == "block"]) as corrupted:
             scores = [self._corrupted_run(part) for part in every.split(self._rows_per_batch)]
-        self._corrupted = [torch.cat(corrupted[State("block", i)]) for i in self._numbers]
+        self._corrupted = [torch.cat(parts) for parts in corrupted.values()]
         self.corrupted: Float[Tensor, "draw row"] = torch.cat(scores).view(len(noise), len(rows))
         """Mean log-probability of the scored tokens, nats; `clean` is the same without noise."""
-
-    @property
-    def _numbers(self) -> range:
-        return range(len(self._layers))
 
     @torch.no_grad()
     def patched(self, patches: Sequence[Patch]) -> Float[Tensor, "patch draw row"]:
@@ -116,7 +112,7 @@ class PatchedRuns:
         return found.view(len(patches), draws, num_rows)
 
     def _corrupted_run(self, runs: Int[Tensor, " run"]) -> Float[Tensor, " run"]:
-        """Args: runs: Numbers of (draw, row)."""
+        """A part of the runs, which are numbered by draw and row."""
         with self._noisy(runs):
             return self._mean_logprob([self.rows[i] for i in (runs % len(self.rows)).tolist()])
 

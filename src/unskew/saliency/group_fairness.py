@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import spearmanr
+from numpy.typing import NDArray
+from scipy.stats import rankdata
 from torch import Tensor
 
 from unskew.errors import ConfigError
@@ -84,6 +86,7 @@ def group_overlaps(groups: Mapping[str, GroupSaliency], fraction: float) -> list
     check_groups(groups)
     masks = {name: select(group.scores, fraction) for name, group in groups.items()}
     ceilings = {name: noise_ceiling(group, fraction) for name, group in groups.items()}
+    correlations = rank_correlations({name: group.scores for name, group in groups.items()})
     found: list[GroupOverlap] = []
     for first, second in combinations(groups, 2):
         parts = [Overlap.of(masks[first][n], masks[second][n]) for n in masks[first]]
@@ -94,7 +97,7 @@ def group_overlaps(groups: Mapping[str, GroupSaliency], fraction: float) -> list
                 second,
                 Overlap.total(parts),
                 overlap_z(parts),
-                spearman_by_tensor(groups[first].scores, groups[second].scores),
+                correlations[first, second],
                 None if pair[0] is None or pair[1] is None else math.sqrt(pair[0] * pair[1]),
             )
         )
@@ -147,17 +150,33 @@ def overlap_z(parts: Sequence[Overlap]) -> float:
     return surplus / math.sqrt(variance) if variance else 0.0
 
 
-def spearman_by_tensor(first: Scores, second: Scores) -> dict[str, float]:
-    """Rank correlation of two saliencies within each tensor, ties given their mean rank.
+def rank_correlations(groups: Mapping[str, Scores]) -> dict[tuple[str, str], dict[str, float]]:
+    """Spearman's rank correlation of every two groups' saliencies within each tensor.
 
-    Tensors in which one of them is constant have none.
+    Ties share their mean rank. Tensors in which one of the two is constant have none.
+
+    Args:
+        groups: Saliency of each group, of the same weights.
+
+    Returns:
+        By first and second group, by name of the weight.
     """
-    found: dict[str, float] = {}
-    for name in first:
-        a, b = first[name].flatten().numpy(), second[name].flatten().numpy()
-        if a.min() < a.max() and b.min() < b.max():
-            found[name] = float(spearmanr(a, b).statistic)
+    found: dict[tuple[str, str], dict[str, float]] = {p: {} for p in combinations(groups, 2)}
+    for name in next(iter(groups.values())):
+        units = {g: _unit_ranks(scores[name]) for g, scores in groups.items()}
+        for first, second in found:
+            a, b = units[first], units[second]
+            if a is not None and b is not None:
+                found[first, second][name] = float(a @ b)
     return found
+
+
+def _unit_ranks(scores: Float[Tensor, "..."]) -> NDArray[np.float64] | None:
+    """Mean ranks with mean 0 and length 1; None where all are equal."""
+    ranks = rankdata(scores.detach().float().flatten().numpy())
+    ranks -= ranks.mean()
+    length = np.linalg.norm(ranks)
+    return ranks / length if length else None
 
 
 def noise_ceiling(group: GroupSaliency, fraction: float) -> float | None:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from scipy.stats import hypergeom
+from scipy.stats import hypergeom, spearmanr
 
 from unskew.errors import ConfigError
 from unskew.saliency._overlap import Overlap
@@ -18,7 +18,7 @@ from unskew.saliency.group_fairness import (
     group_overlaps,
     noise_ceiling,
     overlap_z,
-    spearman_by_tensor,
+    rank_correlations,
 )
 
 SHAPES = {"h.0.w": (60, 50), "h.1.w": (2000,), "h.2.w": (30, 100)}
@@ -92,7 +92,17 @@ def test_rank_correlation_by_hand():
     """Ranks 1 2.5 2.5 4 and 4 2 3 1: covariance -4.5, variances 4.5 and 5."""
     first = {"w": torch.tensor([0.0, 1.0, 1.0, 5.0]), "c": torch.ones(3)}
     second = {"w": torch.tensor([9.0, 2.0, 3.0, 1.0]), "c": torch.arange(3.0)}
-    assert spearman_by_tensor(first, second) == {"w": pytest.approx(-4.5 / (4.5 * 5) ** 0.5)}
+    found = rank_correlations({"a": first, "b": second})
+    assert found == {("a", "b"): {"w": pytest.approx(-4.5 / (4.5 * 5) ** 0.5)}}
+
+
+def test_rank_correlations_are_scipys():
+    groups = {name: random_scores(seed) for seed, name in enumerate("abc")}
+    groups["c"]["h.0.w"] = (4 * groups["a"]["h.0.w"]).round() + groups["c"]["h.0.w"]
+    for (first, second), by_tensor in rank_correlations(groups).items():
+        for name, value in by_tensor.items():
+            a, b = groups[first][name].flatten(), groups[second][name].flatten()
+            assert value == pytest.approx(spearmanr(a, b).statistic)
 
 
 def test_the_ceiling_is_what_draws_of_one_group_reach():

@@ -10,7 +10,7 @@ from unskew.reports.formatting import format_value
 
 _TITLE, _ROW, _AXIS, _GAP = 26, 34, 22, 14
 _LETTER = 6.6
-_MOST_OPAQUE = 0.7
+_MOST_OPAQUE = 0.5  # Text over full colour stays readable in both themes.
 _SMALL_SCALE = 0.1
 
 

@@ -6,15 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unskew.comparison.compare import compare
     from unskew.merging import merge
     from unskew.run import unlearn
     from unskew.scoring import evaluate, transfer
     from unskew.tracing import trace
 
-__all__ = ["evaluate", "merge", "trace", "transfer", "unlearn"]
+__all__ = ["compare", "evaluate", "merge", "trace", "transfer", "unlearn"]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "compare": "unskew.comparison.compare",
     "evaluate": "unskew.scoring",
     "merge": "unskew.merging",
     "trace": "unskew.tracing",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,8 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from unskew.controllers import CONTROLLERS
 from unskew.controllers.checkpoint_choice import CheckpointChoice, Floor, KeepLast
 from unskew.data.batches import ChunkSizes, PairChunks
+from unskew.data.counterfactual import TARGETS, counterfactuals_of
 from unskew.data.load import load_dataset
 from unskew.data.neutral import neutral_documents
+from unskew.data.plain import with_texts
+from unskew.data.rows import in_drawn_order
 from unskew.data.splits import SplitSettings
 from unskew.errors import ConfigError
 from unskew.models.load import LoadedModel, load_model
@@ -23,7 +26,7 @@ from unskew.objectives import OBJECTIVES
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.registry import Table, nearest
 from unskew.schema import WORLD, ChoiceConfig, DataConfig, ModelConfig, TrainStage
-from unskew.types import Dataset, Examples, Segment
+from unskew.types import Dataset, Examples, Pair, Segment
 from unskew.updates import SCOPES, UPDATES
 from unskew.updates.scope import Scope
 from unskew.world.language import World
@@ -137,6 +140,13 @@ class Parts:
                     f"{path}.rule.weights.{name} is {weights[name]}, but {path}.chunk."
                     f"{part.stream} is 0; give the stream rows or the part no weight"
                 )
+        has_contexts = any(p.reference_over == "contexts" for p in self.objective.parts.values())
+        if has_contexts != bool(stage.chunk.contexts):
+            raise ConfigError(
+                f"{path}.chunk.contexts is {stage.chunk.contexts}, but the objective "
+                f"{'needs some' if has_contexts else 'reads none'}; even with target "
+                "counterfactuals is the one that does"
+            )
 
 
 def choice_for(settings: ChoiceConfig | None) -> CheckpointChoice:
@@ -150,12 +160,29 @@ def choice_for(settings: ChoiceConfig | None) -> CheckpointChoice:
 
 
 def chunks_for(stage: TrainStage, train: Examples, seed: int) -> PairChunks:
-    """The stage's stream of chunks."""
+    """The stage's stream of chunks.
+
+    Raises:
+        ConfigError: The word table is missing, or nothing asks for it.
+        DataError: A stream that is asked for has no row, or the table cannot be used.
+    """
     chunk = stage.chunk
+    if bool(chunk.word_table) != bool(chunk.texts or chunk.contexts):
+        raise ConfigError(
+            "chunk.texts and chunk.contexts need chunk.word_table, a file of words or "
+            f"{TARGETS}, and a word table needs one of them"
+        )
+    sizes = ChunkSizes(**{f.name: getattr(chunk, f.name) for f in fields(ChunkSizes)})
+    counterfactuals = None
+    if chunk.word_table:
+        counterfactuals = counterfactuals_of(
+            train, chunk.word_table, num_contexts=chunk.contexts, has_texts=bool(chunk.texts)
+        )
     return PairChunks(
         train.pairs,
         train.documents,
-        sizes=ChunkSizes(chunk.forget, chunk.retain, chunk.unrelated),
+        counterfactuals=counterfactuals,
+        sizes=sizes,
         adversarial_ratio=chunk.adversarial_ratio,
         category_balance=chunk.category_balance,
         document_share=chunk.document_share,
@@ -218,7 +245,7 @@ def data_for(config: DataConfig) -> Dataset:
         report_data=config.report_data,
         revision=config.revision,
     )
-    return with_neutral_text(dataset)
+    return with_neutral_text(with_texts(dataset, config.texts))
 
 
 def refuse_world_settings(given: Collection[str]) -> None:
@@ -252,9 +279,13 @@ def check_lengths(dataset: Dataset, encoder: Encoder) -> None:
 
 
 def capped(examples: Examples, per_category: int) -> Examples:
-    """The first pairs of each category, in an order that ids alone decide."""
-    kept: dict[str, list[Any]] = {}
-    for pair in sorted(examples.pairs, key=lambda p: p.id):
+    """Some pairs of each category, in an order that ids alone decide.
+
+    The order is that of the ids' hashes: ids often begin with the target, and the first by name
+    would be few targets, whole.
+    """
+    kept: dict[str, list[Pair]] = {}
+    for pair in in_drawn_order(examples.pairs, seed=0):
         kept.setdefault(pair.category, []).append(pair)
     pairs = tuple(p for rows in kept.values() for p in rows[:per_category])
     return replace(examples, pairs=pairs)

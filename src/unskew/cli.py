@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unskew import __version__, cli_trace
+from unskew import __version__, cli_runs, cli_trace
 from unskew.console import (
     CONTEXT,
     Columns,
@@ -166,7 +166,7 @@ def evaluate(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Stored sentence scores instead of a model; needs StereoSet data."),
+        typer.Option(help="Stored answers instead of a model, for StereoSet or BBQ data."),
     ] = None,
     benchmarks: Names = "auto",
     start: Annotated[
@@ -185,14 +185,14 @@ def evaluate(
     """
     from unskew import scoring
 
-    if data is None:
-        raise ConfigError("--data is missing; name the pairs to score on")
-    source = scoring.DataSource(data, data_format or "auto", columns(column))
+    source = scoring.DataSource(data, data_format or "auto", columns(column)) if data else None
     if predictions is not None:
+        if source is None:
+            raise ConfigError("--data is missing; name the data that the predictions are for")
         for_models = (model, adapter, revision, benchmarks, start, dtype)
         if for_models != (None, None, None, "auto", "separate", "float32"):
             raise ConfigError(
-                "--predictions holds StereoSet scores, in place of a model; leave out --model, "
+                "--predictions holds stored answers, in place of a model; leave out --model, "
                 "--adapter, --revision, --benchmarks, --start and --dtype"
             )
         record = scoring.evaluate_predictions(predictions, source, output_dir=output_dir, seed=seed)
@@ -280,18 +280,10 @@ def merge(
     say(f"largest difference of a logit to adapter on base: {done.max_logit_difference:.2g}")
 
 
+app.command()(cli_runs.compare)
+app.command()(cli_runs.check)
+app.command()(cli_runs.report)
 app.command()(cli_trace.trace)
-
-
-@app.command()
-@explained
-def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")], show_traceback: Traceback = False
-) -> None:
-    """Write a run's report.html again from its record."""
-    from unskew.reports.page import render_page
-
-    print(render_page(run))
 
 
 @app.command("list")
@@ -311,6 +303,15 @@ def list_parts(show_traceback: Traceback = False) -> None:
         print(f"  {name:24} {read_recipe(name).get('description', '')}")
     for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, SALIENCIES, EDITS, BENCHMARKS):
         print(f"{table.kind}\n  {', '.join(table)}")
+
+
+@app.command("lm-eval-path")
+@explained
+def lm_eval_path(show_traceback: Traceback = False) -> None:
+    """The folder of our tasks for lm-evaluation-harness: `lm_eval --include_path $(...)`."""
+    from unskew.lm_eval_tasks import task_folder
+
+    print(task_folder())
 
 
 @data_app.command("inspect")

@@ -52,7 +52,7 @@ def trace(  # noqa: PLR0913 - one parameter for each option
 
     Example: `unskew trace --model gpt2 --data stereoset/dev.json --output-dir runs/gpt2-trace`
     """
-    from unskew.scoring import DataSource
+    from unskew.datasource import DataSource
     from unskew.tracing import trace as run_trace
 
     if model is None:

@@ -63,11 +63,7 @@ def load(
 
 
 def parse(settings: Mapping[str, Any]) -> RunConfig:
-    """Check a complete mapping of settings.
-
-    Raises:
-        ConfigError: Lists every mistake.
-    """
+    """Check a complete mapping of settings; a `ConfigError` lists every mistake."""
     return checked(RunConfig, settings)
 
 

@@ -46,7 +46,9 @@ Resume = Annotated[
 Dtype = Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
 Format = Annotated[
     str | None,
-    typer.Option("--format", help="auto, stereoset, crows_pairs, jsonl, csv or datasets."),
+    typer.Option(
+        "--format", help="auto, stereoset, crows_pairs, jsonl, csv, datasets; to measure on, bbq."
+    ),
 ]
 Columns = Annotated[
     list[str] | None,
@@ -54,7 +56,13 @@ Columns = Annotated[
         "--column", help="OURS=THEIRS, for own tables, e.g. `--column stereotype=biased`."
     ),
 ]
-Names = Annotated[str, typer.Option("--benchmarks", help="Names with commas between, or `auto`.")]
+Names = Annotated[
+    str,
+    typer.Option(
+        "--benchmarks",
+        help="Names with commas between, or `auto`; NAME:PLACE for one on data of its own.",
+    ),
+]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")]
 
 

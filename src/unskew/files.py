@@ -60,6 +60,11 @@ def write_text(target: Path, text: str) -> Path:
     return target
 
 
+def is_taken(folder: Path) -> bool:
+    """Whether there is a file or a folder with something in it."""
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
 def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)

@@ -8,12 +8,15 @@ from typing import Any
 
 from unskew.assemble import capped
 from unskew.benchmarks import BENCHMARKS
+from unskew.evaluation.harness import is_task, load_tasks
+from unskew.evaluation.own_data import is_own, read_own
 from unskew.evaluation.runner import Runner
-from unskew.evaluation.suite import benchmark_names, entries, measure
+from unskew.evaluation.suite import AUTO, benchmark_names, entries, measure
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import Reference
 from unskew.models.tokens import Encoder
-from unskew.reports.record import MetricRow, NotMeasured
+from unskew.recording import data_info
+from unskew.reports.record import DataInfo, MetricRow, NotMeasured
 from unskew.reports.storage import write_samples
 from unskew.schema import EvaluationConfig
 from unskew.training.launch import is_main_process
@@ -35,13 +38,18 @@ class Measuring:
     Raises:
         UnknownName: A benchmark does not exist.
         BenchmarkError: The data cannot serve a benchmark that was asked for.
+        DataError: The data that a benchmark was given (`NAME:PLACE`) cannot be read.
     """
 
     def __init__(self, dataset: Dataset, settings: EvaluationConfig, seed: int) -> None:
         self.dataset = dataset
         self.settings = settings
         self.seed = seed
-        self.names = benchmark_names(dataset.splits["report"], settings.benchmarks)
+        own = [n for n in settings.benchmarks if is_own(n)]
+        asked = [n for n in settings.benchmarks if not is_own(n)]
+        self.names = benchmark_names(dataset.splits["report"], asked)
+        self.own = read_own([n for n in own if not is_task(n)], self.names)
+        self.tasks = load_tasks([n for n in own if is_task(n)])
 
     def report(
         self,
@@ -51,7 +59,7 @@ class Measuring:
         references: Mapping[str, Reference],
         run_dir: Path,
     ) -> list[MetricRow]:
-        """Every benchmark on the report split; per-example scores go to `samples/`.
+        """Every benchmark on the report split or its own data; per-example scores go to `samples/`.
 
         Args:
             phase: `before`, `after` or another name.
@@ -60,20 +68,32 @@ class Measuring:
             references: Models to compare with, the one nearest to the truth last.
             run_dir: Folder of the run.
         """
+        options = self._options()
         suite = entries(
             self.dataset.splits["report"],
             "report",
             names=self.names,
             references=tuple(references),
-            options=self._options(),
+            options=options,
         )
+        for own in self.own:
+            suite += own.entries(tuple(references), options.get(own.benchmark, {}))
         runners = self._runners(path, encoder, references)
         rows: list[MetricRow] = []
         for found in measure(suite, runners.__getitem__):
             rows.extend(MetricRow.measured(phase, m) for m in found.metrics)
             if is_main_process():
                 write_samples(run_dir, phase, found.entry.label, found.scores)
+        for task in self.tasks:
+            scores, metrics = task.measure(runners[None])
+            rows.extend(MetricRow.measured(phase, m) for m in metrics)
+            if is_main_process():
+                write_samples(run_dir, phase, task.label, scores)
         return rows
+
+    def own_data(self) -> dict[str, DataInfo]:
+        """What benchmarks on data of their own read, by their label."""
+        return {own.label: data_info(own.dataset) for own in self.own}
 
     def selector(
         self, path: ScoringPath, encoder: Encoder, references: Mapping[str, Reference]
@@ -83,8 +103,8 @@ class Measuring:
         Sampled text is left to the report: it costs more than all the rest and decides nothing.
         """
         examples = capped(self.dataset.splits["select"], self.settings.select_per_category)
-        asked = [n for n in self.settings.benchmarks if n != GENERATION]
-        names = [n for n in benchmark_names(examples, asked) if n != GENERATION]
+        asked = [n for n in self.settings.benchmarks if n != GENERATION and not is_own(n)]
+        names = [n for n in benchmark_names(examples, asked or [AUTO]) if n != GENERATION]
         return self.evaluator(examples, "select", names, path, encoder, references)
 
     def evaluator(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unskew.errors import ConfigError
-from unskew.files import write_text
+from unskew.files import is_taken, write_text
 from unskew.training.launch import wait_for_everyone
 
 
@@ -42,7 +42,7 @@ def new_folder(output_dir: str | Path) -> Path:
         ConfigError: There is something in it.
     """
     folder = Path(output_dir)
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    taken = is_taken(folder)
     wait_for_everyone()
     if taken:
         raise ConfigError(f"{folder} already holds something; choose another --output-dir")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 import time
 from collections.abc import Mapping
@@ -11,10 +12,12 @@ from typing import Any
 
 from unskew import __version__, recording
 from unskew.assemble import ORACLE
+from unskew.comparison.controls import held_against_controls
 from unskew.measuring import GENERATION, not_measured
+from unskew.models.deltas import AppliedDelta
 from unskew.models.load import load_model
 from unskew.models.logprobs import ScoringPath
-from unskew.models.reference import Reference
+from unskew.models.reference import ModelReference, Reference
 from unskew.reports.page import PAGE_FILE, render_page
 from unskew.reports.record import (
     RECORD_FILE,
@@ -29,7 +32,7 @@ from unskew.reports.storage import read_samples, samples_path
 from unskew.schema import Stage
 from unskew.stages.runners import MakeRunner
 from unskew.stages.train import TrainRunner, take_off
-from unskew.stages.workshop import ADAPTER, Outcome, Workshop
+from unskew.stages.workshop import ADAPTER, DELTA, ControlChange, Outcome, Workshop
 from unskew.training.launch import is_main_process, wait_for_everyone
 
 CONFIG = "config.yaml"
@@ -74,6 +77,10 @@ class Pipeline:
         rows = self._phase(
             AFTER, ScoringPath(outcome.policy), workshop.references(outcome.reference)
         )
+        outcome.put_back()
+        for control in outcome.controls:
+            rows += self._control(control)
+            record = record.model_copy(update={"warnings": [*record.warnings, control.note]})
         timings = {"total": time.perf_counter() - begun}
         record = record.model_copy(
             update={
@@ -85,9 +92,21 @@ class Pipeline:
             }
         )
         if is_main_process():
+            record.save(workshop.output_dir)
+            if outcome.controls:
+                paired = held_against_controls(workshop.output_dir, seed=workshop.settings.seed)
+                record = record.model_copy(update={"controls": paired})
             self._publish(record)
         wait_for_everyone()
         return record
+
+    def _control(self, control: ControlChange) -> list[MetricRow]:
+        model = self.workshop.loaded.model
+        base = ModelReference(copy.deepcopy(model))
+        applied = AppliedDelta(model, control.delta)
+        rows = self._phase(control.phase, ScoringPath(model), self.workshop.references(base))
+        applied.undo()
+        return rows
 
     def _earlier_stage(self, stage: Stage, record: RunRecord, *, resume: bool) -> RunRecord:
         """Run a stage that others follow, unless it is done; the base model is then as it was."""
@@ -151,6 +170,7 @@ class Pipeline:
             environment=recording.environment(),
             model=recording.model_info(loaded),
             data=recording.data_info(dataset),
+            benchmark_data=workshop.measuring.own_data(),
             metrics=rows,
             timings={"baseline evaluation": time.perf_counter() - begun},
             reproduce=shlex.join(["unskew", *again]),
@@ -170,16 +190,17 @@ class Pipeline:
     def _publish(self, record: RunRecord) -> None:
         """Record, model card and page."""
         record.save(self.workshop.output_dir)
-        folder = self.workshop.output_dir / ADAPTER
-        if folder.is_dir():
-            write_model_card(
-                record,
-                folder,
-                name=self.workshop.output_dir.name,
-                method=self.workshop.settings.description,
-                paper=self.workshop.settings.source,
-            )
-        render_page(self.workshop.output_dir)
+        output_dir, settings = self.workshop.output_dir, self.workshop.settings
+        for folder in (output_dir / ADAPTER, output_dir / DELTA):
+            if folder.is_dir():
+                write_model_card(
+                    record,
+                    folder,
+                    name=output_dir.name,
+                    method=settings.description,
+                    paper=settings.source,
+                )
+        render_page(output_dir)
 
 
 def _other_seeds(seed: int) -> NotMeasured:

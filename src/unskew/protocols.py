@@ -26,8 +26,19 @@ from unskew.types import (
     Stop,
 )
 
-Quantity = Literal["logprob", "kl_reference_policy"]
-Needs = Literal["pairs", "documents", "questions", "probes"]
+Quantity = Literal[
+    "logprob",
+    "log_odds",
+    "log_odds_per_token",
+    "logprob_per_token",
+    "slot_logprob",
+    "kl_reference_policy",
+]
+"""What a part asks of its stream. `logprob` is of one row. Four are of a pair, whose two rows make
+one example: `log_odds`, the kept variant's log-probability less the forgotten one's;
+`log_odds_per_token`, the same of their means over tokens; `logprob_per_token`, the average of these
+means; `slot_logprob`, of either of the two tokens where the variants part."""
+Needs = Literal["pairs", "documents", "questions", "probes", "choices"]
 Comparison = Literal["none", "each", "last"]
 """Reference models a benchmark holds the model against, of those there are: none, each of them,
 or only the last, which is the one nearest to the truth (an oracle, where there is one)."""
@@ -44,7 +55,10 @@ class Part:
     stream: str
     quantity: Quantity
     needs_reference: bool = False
-    """Whether the sequence log-probability under the reference is handed over as well."""
+    """Whether the quantity under the reference is handed over as well."""
+    reference_over: Literal["own", "contexts"] = "own"
+    """`contexts`: the reference's quantity is its mean over the pair's own and its counterfactual
+    contexts, and 0, which is even, where there are none."""
     average_over: Literal["examples", "tokens", "chunk"] = "examples"
     """`chunk`: the value is already one number for all examples; such a part cannot be cut."""
 
@@ -56,9 +70,10 @@ class StreamValues:
     num_tokens: Tensor
     """Scored tokens, shape (example,)."""
     logprob: Tensor | None = None
-    """Under the policy, summed over scored tokens, nats, shape (example,)."""
+    """Under the policy, nats, shape (example,): summed over scored tokens, or what the part asks of
+    a pair."""
     reference_logprob: Tensor | None = None
-    """Under the reference, summed over scored tokens, nats, shape (example,)."""
+    """The same under the reference."""
     kl_reference_policy: Tensor | None = None
     """Summed over scored positions, nats, shape (example,)."""
 
@@ -164,6 +179,27 @@ class Controller(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class JudgesPredictions(Protocol):
+    """What a benchmark has besides that can judge stored answers of any model."""
+
+    @classmethod
+    def with_predictions(
+        cls, examples: Examples, stored: Any, **options: Any
+    ) -> tuple[Benchmark, Mapping[str, Answer]]:
+        """The benchmark over what was answered, and the answers by request id.
+
+        Args:
+            examples: The data that the answers are for.
+            stored: The content of the file: its JSON value, or a list of its JSON lines.
+            options: Further arguments of the benchmark.
+
+        Raises:
+            BenchmarkError: An answer is missing, wrong, or for no item.
+        """
+        ...
 
 
 @runtime_checkable

@@ -22,7 +22,7 @@ from unskew.models.sites import text_model_type
 from unskew.reports import record as records
 from unskew.training.launch import num_processes
 from unskew.training.trainer import UnlearningTrainer
-from unskew.types import Dataset, Evaluation
+from unskew.types import Dataset, Evaluation, Examples
 
 PACKAGES = (
     "unskew",
@@ -33,6 +33,7 @@ PACKAGES = (
     "datasets",
     "tokenizers",
     "numpy",
+    "lm-eval",
 )
 
 
@@ -68,7 +69,7 @@ def model_info(loaded: LoadedModel) -> records.ModelInfo:
 
 def data_info(dataset: Dataset) -> records.DataInfo:
     """What each split holds, and what was left out."""
-    counts = {s: dict(Counter(p.category for p in e.pairs)) for s, e in dataset.splits.items()}
+    counts = {split: _counts(examples) for split, examples in dataset.splits.items()}
     return records.DataInfo(
         name=dataset.name,
         source=dataset.source,
@@ -76,6 +77,14 @@ def data_info(dataset: Dataset) -> records.DataInfo:
         counts=counts,
         drops=dict(Counter(d.reason for d in dataset.drops)),
     )
+
+
+def _counts(examples: Examples) -> dict[str, int]:
+    """Pairs by category; of data without pairs its questions by category or documents by kind."""
+    pairs = examples.pairs or examples.choices
+    if pairs or not examples.documents:
+        return dict(Counter(p.category for p in pairs))
+    return dict(Counter(d.kind for d in examples.documents))
 
 
 def now() -> datetime:
@@ -98,6 +107,7 @@ def scoring(
     rows: list[records.MetricRow],
     not_measured: list[records.NotMeasured],
     model: records.ModelInfo | None = None,
+    benchmark_data: Mapping[str, records.DataInfo] | None = None,
     timings: Mapping[str, float] | None = None,
 ) -> records.RunRecord:
     """The record of a scoring without training.
@@ -109,6 +119,7 @@ def scoring(
         rows: What was measured.
         not_measured: What was not, and why.
         model: The model; None where stored scores were judged.
+        benchmark_data: Data of benchmarks that were given their own.
         timings: What was timed, in seconds.
     """
     reproduce = shlex.join(command)
@@ -122,6 +133,7 @@ def scoring(
         environment=environment(),
         model=model,
         data=data_info(dataset),
+        benchmark_data=dict(benchmark_data or {}),
         metrics=rows,
         not_measured=not_measured,
         timings=dict(timings or {}),

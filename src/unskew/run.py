@@ -19,7 +19,6 @@ from unskew.pipeline import AFTER, BEFORE, CONFIG, Pipeline
 from unskew.reports.record import MetricRow, RunRecord
 from unskew.schema import RunConfig
 from unskew.stages.runners import runners_for
-from unskew.stages.saliency import SaliencyRunner
 from unskew.stages.train import TrainRunner
 from unskew.stages.workshop import ADAPTER, DELTA, MODEL, Tell, Workshop
 from unskew.training.launch import is_main_process, start, wait_for_everyone
@@ -109,8 +108,7 @@ def execute(
         workshop = Workshop(settings, output_dir, world, dataset, measuring, loaded, tell)
         runners = [make(workshop) for make in makers.values()]
         for runner in runners:
-            if isinstance(runner, SaliencyRunner):
-                runner.rows()
+            runner.check()
         scoped = runners[0].scoped() if isinstance(runners[0], TrainRunner) else None
     return Run(output_dir, Pipeline(workshop, makers, scoped).run(resume=resume))
 

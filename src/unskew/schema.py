@@ -60,15 +60,26 @@ class DataConfig(_Strict):
     revision: str | None = None
     report_data: str | None = None
     """Report on this data set instead of a part of name_or_path."""
+    texts: str | None = None
+    """File of plain text, one to a line, that joins the train split's documents."""
     splits: SplitConfig = SplitConfig()
 
 
 class ChunkConfig(_Strict):
-    """Rows of one optimizer step, over all processes, and where they come from."""
+    """Examples of one optimizer step, over all processes, and where they come from."""
 
-    forget: int = Field(default=4, ge=1)
+    forget: int = Field(default=4, ge=0)
     retain: int = Field(default=28, ge=0)
     unrelated: int = Field(default=28, ge=0)
+    pairs: int = Field(default=0, ge=0)
+    slots: int = Field(default=0, ge=0)
+    """Whole pairs, compared as wholes, and at the place where their variants part."""
+    texts: int = Field(default=0, ge=0)
+    """Texts that name a group and their counterfactuals; needs word_table."""
+    contexts: int = Field(default=0, ge=0)
+    """Counterfactual contexts of a whole pair, at most; needs word_table."""
+    word_table: str | None = None
+    """JSON or YAML file, domain -> rows of words that stand for one another, or `targets`."""
     adversarial_ratio: float = Field(default=0.25, ge=0, lt=1)
     """Adversarial rows per forget row: .25 makes a fifth of the forget draws adversarial."""
     category_balance: Literal["equal", "natural"] = "equal"
@@ -187,7 +198,7 @@ class EvaluationConfig(_Strict):
     """What is measured before and after, and on the way."""
 
     benchmarks: list[str] = ["auto"]
-    """`auto` takes every benchmark the data can serve."""
+    """`auto` takes every benchmark the data can serve; `NAME:PLACE` is one on data of its own."""
     start: Literal["separate", "prefix"] = "separate"
     """How StereoSet scores the first token; see docs/benchmarks.md."""
     select_per_category: int = Field(default=250, ge=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,17 @@ from unskew import recording
 from unskew.assemble import (
     model_for,
     oracle_reference,
-    refuse_world_settings,
-    with_neutral_text,
     world_for,
 )
-from unskew.benchmarks.stereoset import StereoSet, answers_from_predictions
+from unskew.benchmarks import BENCHMARKS
 from unskew.config import checked
-from unskew.data.load import load_dataset
-from unskew.errors import ConfigError, DataError, LeakageError
+from unskew.data.neutral import neutral_dataset
+from unskew.data.sources import TextSource, open_source
+from unskew.datasource import DataSource
+from unskew.errors import BenchmarkError, ConfigError, DataError
+from unskew.evaluation.own_data import is_own
 from unskew.hub.artifacts import (
     attach_adapter,
-    digests,
-    read_seen,
     save_carried,
     scale_adapter,
 )
@@ -33,76 +31,23 @@ from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import reference_for
 from unskew.output import new_folder
+from unskew.protocols import JudgesPredictions
 from unskew.reports.page import render_page
 from unskew.reports.record import MetricRow, RunRecord
 from unskew.reports.storage import write_samples
-from unskew.schema import WORLD, EvaluationConfig, ModelConfig
+from unskew.schema import EvaluationConfig, ModelConfig
 from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.launch import start as start_processes
-from unskew.types import Dataset, Drop, Task
-from unskew.world.language import World
+from unskew.types import Examples
 
 PHASE = "evaluated"
 BEFORE, AFTER, BASE = "before", "after", "base"
 ADAPTER = "adapter"
 
 
-@dataclass(frozen=True, slots=True)
-class DataSource:
-    """What to score on, as `load_dataset` takes it."""
-
-    name_or_path: str
-    format: str = "auto"
-    columns: Mapping[str, str] | None = None
-    categories: Sequence[str] | None = None
-    tasks: Sequence[str] | None = None
-
-    def load(self, *learners: str | Path | None) -> Dataset:
-        """The data set, without the pairs that an adapter or model learned from or was chosen by.
-
-        Args:
-            *learners: Folders that may hold a list of such pairs.
-
-        Raises:
-            LeakageError: They learned from all of them.
-        """
-        if self.name_or_path == WORLD:
-            given = {"format": self.format != "auto", "columns": self.columns}
-            refuse_world_settings([name for name, is_given in given.items() if is_given])
-            return World().dataset()
-        whole = load_dataset(
-            self.name_or_path,
-            format=self.format,
-            columns=self.columns,
-            categories=self.categories,
-            tasks=self.tasks,
-            splits=None,
-        )
-        return with_neutral_text(_unseen(whole, [Path(f) for f in learners if f is not None]))
-
-
-def _unseen(whole: Dataset, learners: Sequence[Path]) -> Dataset:
-    """The pairs that nobody learned from, the others as drops."""
-    by_learner = {folder: read_seen(folder) for folder in learners}
-    seen = set().union(*by_learner.values())
-    report = whole.splits["report"]
-    pairs = tuple(p for p in report.pairs if not digests([p]) & seen)
-    if seen and not pairs:
-        who = " and ".join(str(folder) for folder, own in by_learner.items() if own)
-        raise LeakageError(
-            f"{who} was trained on or chosen by all {len(report.pairs)} pairs of {whole.source}; "
-            "name other data"
-        )
-    kept = {p.id for p in pairs}
-    why = "the model or adapter learned from it"
-    drops = [Drop(p.id, why) for p in report.pairs if p.id not in kept]
-    splits = {"report": replace(report, pairs=pairs)}
-    return replace(whole, splits=splits, drops=(*whole.drops, *drops))
-
-
 def evaluate(
     model: str,
-    data: str | DataSource,
+    data: str | DataSource | None = None,
     *,
     output_dir: str | Path,
     adapter: str | Path | None = None,
@@ -117,10 +62,11 @@ def evaluate(
 
     Args:
         model: Hub id, folder, or `world`.
-        data: Where the pairs are.
+        data: Where the pairs are; may be left out where each benchmark has data of its own.
         output_dir: A new folder.
         adapter: Folder of an adapter or weight delta made on this model.
-        benchmarks: Names, or `auto` for all the data can serve.
+        benchmarks: Names, or `auto` for all the data can serve; `NAME:PLACE` for one on data of
+            its own, e.g. `perplexity:wikitext-2/test.txt`.
         start: How StereoSet scores the first token, `separate` or `prefix`.
         model_options: Further fields of `ModelConfig`: dtype, revision, ...
         seed: Of bootstrap and sampling.
@@ -133,8 +79,10 @@ def evaluate(
     start_processes(seed)
     folder = new_folder(output_dir)
     source = DataSource(data) if isinstance(data, str) else data
-    world = world_for(model, source.name_or_path)
-    dataset = source.load(adapter, model)
+    if source is None and not all(map(is_own, benchmarks)):
+        raise ConfigError("--data is missing; name the pairs to score on")
+    world = world_for(model, source.name_or_path if source else "")
+    dataset = source.load(adapter, model) if source else neutral_dataset()
     measuring = Measuring(dataset, settings, seed)
     loaded = model_for(config, world)
     info = recording.model_info(loaded)
@@ -155,6 +103,7 @@ def evaluate(
         rows=rows,
         not_measured=not_measured(rows),
         model=info,
+        benchmark_data=measuring.own_data(),
         timings={"evaluation": time.perf_counter() - begun},
     )
     return publish(record, folder)
@@ -163,30 +112,31 @@ def evaluate(
 def evaluate_predictions(
     predictions: str | Path, data: str | DataSource, *, output_dir: str | Path, seed: int = 0
 ) -> RunRecord:
-    """Score stored sentence scores on StereoSet, without a model.
+    """Judge stored answers of any model, without it.
 
     Args:
-        predictions: JSON `{"intrasentence": [{"id", "score"}], ...}`; higher is preferred. Tasks
-            that the file does not have are left out.
-        data: The StereoSet file the ids belong to.
+        predictions: For StereoSet, JSON `{"intrasentence": [{"id", "score"}], ...}`, higher is
+            preferred, tasks that the file does not have are left out; for BBQ, JSON lines
+            `{"example_id", "answer"}` (a text) or `{"example_id", "choice"}` (0, 1 or 2). May be
+            gzipped.
+        data: The data that the answers are for.
         output_dir: A new folder.
         seed: Of the bootstrap.
 
     Raises:
         DataError: The file cannot be read.
-        BenchmarkError: Scores are missing, or not finite.
+        BenchmarkError: No benchmark of these data judges stored answers, or answers are missing
+            or wrong.
     """
     start_processes(seed)
     folder = new_folder(output_dir)
     stored = _read_predictions(Path(predictions))
     source = DataSource(data) if isinstance(data, str) else data
     dataset = source.load()
-    present: list[Task] = sorted({p.task for p in dataset.splits["report"].pairs})
-    stored_tasks: list[Task] = [t for t in present if stored.get(t)]
-    benchmark = StereoSet(
-        dataset.splits["report"], split="report", seed=seed, tasks=stored_tasks or present
+    judge = _judge(dataset.splits["report"])
+    benchmark, answers = judge.with_predictions(
+        dataset.splits["report"], stored, split="report", seed=seed
     )
-    answers = answers_from_predictions(benchmark, stored)
     scores = [benchmark.score(r, answers[r.id]) for r in benchmark.requests()]
     rows = [MetricRow.measured(PHASE, m) for m in benchmark.metrics(scores)]
     write_samples(folder, PHASE, benchmark.name, scores)
@@ -256,14 +206,20 @@ def transfer(
 
 
 def command_words(
-    name: str, source: DataSource, seed: int, *, model: ModelConfig | None = None, **options: Any
+    name: str,
+    source: DataSource | None,
+    seed: int,
+    *,
+    model: ModelConfig | None = None,
+    **options: Any,
 ) -> list[str]:
     """Words of the command that repeats a scoring."""
-    words = ["unskew", name, "--data", source.name_or_path, "--format", source.format]
+    words = ["unskew", name]
+    words += ["--data", source.name_or_path, "--format", source.format] if source else []
     if model is not None:
         words += ["--model", model.name_or_path, "--dtype", model.dtype]
         words += ["--revision", model.revision] if model.revision else []
-    for ours, theirs in (source.columns or {}).items():
+    for ours, theirs in ((source and source.columns) or {}).items():
         words += ["--column", f"{ours}={theirs}"]
     for option, value in options.items():
         words += [f"--{option}", str(value)] if value is not None else []
@@ -279,15 +235,38 @@ def publish(record: RunRecord, folder: Path) -> RunRecord:
     return record
 
 
-def _read_predictions(path: Path) -> dict[str, Any]:
+def _judge(examples: Examples) -> type[JudgesPredictions]:
+    """The benchmark that these data are for, if it judges stored answers."""
+    loaded = {name: BENCHMARKS.load(name) for name in BENCHMARKS}
+    able = {name: cls for name, cls in loaded.items() if hasattr(cls, "with_predictions")}
+    for cls in able.values():
+        if cls.serves(examples):
+            return cls
+    served = ", ".join(name for name, cls in loaded.items() if cls.serves(examples))
+    raise BenchmarkError(
+        f"stored answers are judged by {', '.join(able)}; these data serve {served or 'none'}"
+    )
+
+
+def _read_predictions(path: Path) -> Any:
+    """The JSON value of a file, or the list of its JSON lines."""
+    if not path.is_file():
+        raise DataError(f"no predictions file {path}")
+    source = open_source(str(path))
+    assert isinstance(source, TextSource)
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"no predictions file {path}") from error
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read as JSON: {error}; write the scores again"
-        ) from error
-    if not isinstance(stored, dict):
-        raise DataError(f'{path} must be {{"intrasentence": [{{"id", "score"}}], ...}}')
-    return stored
+        return json.loads(source.text)
+    except ValueError as error:
+        lines = [line for line in source.text.split("\n") if line.strip()]
+        whole = error
+    rows: list[Any] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number == 1:
+                raise DataError(
+                    f"{path} cannot be read as JSON: {whole}; write the scores again"
+                ) from error
+            raise DataError(f"{path}:{number}: is not JSON: {error}; write it again") from error
+    return rows

@@ -13,6 +13,7 @@ from typing import Any
 from unskew import __version__, recording
 from unskew.assemble import model_for, world_for
 from unskew.config import checked
+from unskew.datasource import DataSource
 from unskew.errors import ConfigError
 from unskew.evaluation.effects import averaged
 from unskew.evaluation.tracing import (
@@ -32,7 +33,7 @@ from unskew.reports.storage import write_samples
 from unskew.reports.trace_page import render_trace
 from unskew.reports.trace_record import Corruption, TraceRecord
 from unskew.schema import ModelConfig
-from unskew.scoring import DataSource, command_words
+from unskew.scoring import command_words
 from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.launch import start as start_processes
 from unskew.types import SampleScore

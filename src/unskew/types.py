@@ -88,6 +88,30 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceQuestion:
+    """A question with options: one is right, one says unknown, one follows a stereotype."""
+
+    id: str
+    category: str
+    """Bias type, e.g. `Religion`."""
+    template: str
+    """Questions written after one template are alike; intervals draw templates."""
+    condition: Literal["ambig", "disambig"]
+    """Whether the context leaves the answer open."""
+    context: str
+    question: str
+    options: tuple[str, ...]
+    names: tuple[str, ...]
+    """Who each option is, without article and such."""
+    right: int
+    """Index of the right option."""
+    unknown: int
+    """Index of the option that says that the answer is not known."""
+    biased: int | None
+    """Index of the option that follows the stereotype; None where there is not exactly one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Examples:
     """All that one split offers. What a data set does not have is empty."""
 
@@ -95,6 +119,7 @@ class Examples:
     documents: tuple[Document, ...] = ()
     questions: tuple[Question, ...] = ()
     probes: tuple[Probe, ...] = ()
+    choices: tuple[ChoiceQuestion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +159,12 @@ class LikelihoodRequest:
 
     id: str
     segments: tuple[Segment, ...]
-    start: Start = "separate"
+    start: Start | Literal["rolling"] = "separate"
     """`separate`: the first token alone after the start token, the rest without it.
-    `prefix`: the start token in front of the whole text."""
+    `prefix`: the start token in front of the whole text. `rolling`: as `prefix`, and a text that
+    is longer than the window goes through several; each token is scored once."""
+    window: int | None = None
+    """Most tokens that one forward pass reads where `rolling`; the model's context if None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +179,16 @@ class DivergenceRequest:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """Continue a prompt by seeded sampling."""
+    """Continue a prompt, by seeded sampling or always by the most probable token."""
 
     id: str
     prompt: str
     max_new_tokens: int = 40
+    do_sample: bool = True
+    until: tuple[str, ...] = ()
+    """Texts that end the continuation and are not part of it."""
+    with_start: bool = True
+    """Whether the start token stands in front of the prompt."""
 
 
 Request = LikelihoodRequest | DivergenceRequest | GenerationRequest
@@ -257,6 +290,12 @@ class Evaluation:
         """The metric of each variant of the benchmark; empty where it was not measured."""
         wanted = (benchmark, metric, category)
         return {m.variant: m for m in self.metrics if (m.benchmark, m.metric, m.category) == wanted}
+
+    def pooled(self, benchmark: str, metric: str) -> float:
+        """A metric over all categories and variants, weighted by n; NaN where not measured."""
+        found = self.variants(benchmark, metric).values()
+        count = sum(m.n for m in found)
+        return sum(m.n * m.value for m in found) / count if count else float("nan")
 
     def by_category(self, benchmark: str, metric: str) -> list[Metric]:
         """The metric of every single category, in every variant; each has an ideal value."""

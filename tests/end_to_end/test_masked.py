@@ -56,3 +56,19 @@ def test_a_run_under_a_mask(here, story, tmp_path, without_page):
     assert all(
         torch.equal(a, b) for a, b in zip(plain.parameters(), ours.parameters(), strict=True)
     )
+
+
+def test_a_run_is_not_resumed_under_another_mask(here, story, tmp_path, without_page):
+    base = AutoModelForCausalLM.from_pretrained(story.biased)
+    weights = {f"{n}.weight": base.get_parameter(f"{n}.weight") for n in linear_names(base)}
+    scores = {n: w.detach().abs() for n, w in weights.items()}
+    mask = tmp_path / "mask"
+    mask.mkdir()
+    save_masks(select(scores, 0.2), mask)
+    words = story.unlearn(tmp_path / "run", f"scope={{name: masked, mask: {mask}}}")
+    assert here(*words).code == 0
+    for name in ("record.json", "report.html"):
+        (tmp_path / "run" / name).unlink(missing_ok=True)
+    save_masks(select({n: -s for n, s in scores.items()}, 0.2), mask)
+    said = here(*words, "--resume")
+    assert said.code != 0 and "was written by another configuration" in said.err

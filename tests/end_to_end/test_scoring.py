@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -194,3 +195,119 @@ def test_data_inspect_and_validate(here, story, tmp_path):
     assert len(lines) == 2
     assert lines[0].startswith(f"{tmp_path}/b.jsonl:1: anti_stereotype: ")
     assert lines[1].startswith(f"{tmp_path}/b.jsonl:2: stereotype: ")
+
+
+def test_a_run_is_held_against_its_base_and_against_a_requirement(here, straight, tmp_path):
+    said = here("compare", str(straight), "--output-dir", str(tmp_path / "compared"))
+    assert said.code == 0, said.err
+    assert "SS pair: overall (ideal 50): " in said.out
+    assert (tmp_path / "compared" / "compare.html").is_file()
+    content = json.loads((tmp_path / "compared" / "compare.json").read_text())
+    record = RunRecord.load(straight)
+    ends = [record.value(metric="ss", benchmark="stereoset", phase=p) for p in ("before", "after")]
+    (found,) = (
+        c for c in content["comparisons"] if (c["metric"], c["category"]) == ("ss", "overall")
+    )
+    assert found["difference"] == pytest.approx(ends[1] - ends[0])
+    for bound, code in ((101, 3), (0, 0)):
+        gate = f"stereoset.ss.overall >= {bound}"
+        assert here("check", str(straight), "--require", gate).code == code
+
+
+# --- benchmarks with data of their own -------------------------------------------------------
+
+
+def bbq_rows(count=40):
+    """Ambiguous and disambiguated questions by turns, four of each template."""
+    rows = []
+    for i in range(count):
+        is_open = i % 2 == 0
+        rows.append(
+            {
+                "example_id": i,
+                "question_index": str(i // 4),
+                "question_polarity": "neg",
+                "context_condition": "ambig" if is_open else "disambig",
+                "category": "Age",
+                "answer_info": {
+                    "ans0": ["old", "old"],
+                    "ans1": ["young", "nonOld"],
+                    "ans2": ["unknown", "unknown"],
+                },
+                "additional_metadata": {"stereotyped_groups": ["old"]},
+                "context": "They met.",
+                "question": "Who forgot?",
+                "ans0": "The old one",
+                "ans1": "The young one",
+                "ans2": "Not known",
+                "label": 2 if is_open else i // 2 % 2,
+            }
+        )
+    return rows
+
+
+def lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_stored_answers_to_bbq_are_judged(here, tmp_path, biased):
+    rows = bbq_rows()
+    data = lines(tmp_path / "Age.jsonl", rows)
+    answers = [
+        "the old one" if biased else ("The old one", "The young one", "Unknown")[r["label"]]
+        for r in rows
+    ]
+    stored = [
+        {"example_id": r["example_id"], "answer": a} for r, a in zip(rows, answers, strict=True)
+    ]
+    predictions = lines(tmp_path / "answers.jsonl", stored)
+    words = ["--predictions", str(predictions), "--data", str(data)]
+    said = here("evaluate", *words, "--output-dir", str(tmp_path / "out"))
+    assert said.code == 0, said.err
+    record = RunRecord.load(tmp_path / "out")
+    found = {r.metric: r.value for r in record.find(benchmark="bbq", category="Age")}
+    expected = {"s_amb": 100, "s_dis": 100, "accuracy_ambig": 0, "accuracy_disambig": 50}
+    if not biased:
+        # Nothing but unknown on ambiguous items leaves no s_amb.
+        expected = {"s_dis": 0, "accuracy_ambig": 100, "accuracy_disambig": 100}
+        assert "s_amb" not in found
+    assert {name: found[name] for name in expected} == expected
+    assert record.data.counts == {"report": {"Age": 40}}
+
+
+def test_benchmarks_with_data_of_their_own_need_no_other(here, story, tmp_path):
+    data = lines(tmp_path / "Age.jsonl", bbq_rows())
+    text = tmp_path / "talk.txt"
+    text.write_text("The nurse is kind.\n" * 40)
+    asked = f"bbq:{data},perplexity:{text}"
+    words = ["--model", str(story.biased), "--benchmarks", asked]
+    said = here("evaluate", *words, "--output-dir", str(tmp_path / "out"))
+    assert said.code == 0, said.err
+    record = RunRecord.load(tmp_path / "out")
+    assert {(r.benchmark, r.variant) for r in record.metrics} == {
+        ("bbq", "mc3"),
+        ("perplexity", "talk"),
+    }
+    assert set(record.benchmark_data) == {"bbq-Age", "perplexity-talk"}
+    assert (tmp_path / "out" / "samples" / "evaluated-bbq-Age.jsonl").is_file()
+
+
+def test_data_that_nobody_judges_stored_answers_on(here, tmp_path):
+    data = tmp_path / "crows.csv"
+    data.write_text(
+        ",sent_more,sent_less,stereo_antistereo,bias_type\n"
+        "0,He is late.,She is late.,stereo,gender\n"
+    )
+    stored = lines(tmp_path / "answers.jsonl", [{"example_id": 0, "choice": 1}])
+    words = ["--predictions", str(stored), "--data", str(data)]
+    said = here("evaluate", *words, "--output-dir", str(tmp_path / "out"))
+    assert said.code == 2
+    assert "stored answers are judged by bbq, stereoset; these data serve crows_pairs" in said.err
+
+
+def test_the_folder_of_tasks_is_printed(here):
+    said = here("lm-eval-path")
+    assert said.code == 0
+    assert "unskew_arc.yaml" in {p.name for p in Path(said.out.strip()).iterdir()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -106,6 +107,33 @@ def test_the_stages_leave_mask_delta_and_record(sdu, story):
     # What the strength search reports of the strength it kept is what the delta gives.
     strengths = {row.strength: row for row in tried}
     assert strengths[0.0].metrics != strengths[record.checkpoint.strength].metrics
+
+
+def test_controls_are_reported_at_equal_bias(sdu, story, tmp_path, here):
+    out = sdu("run", [SHADOW, MASK, UNBIASED, UPDATE], "stages.update.controls=true")
+    record = RunRecord.load(out)
+    phases = ("random mask", "inverted mask", "no mask")
+    assert set(phases) < {row.phase for row in record.metrics}
+    kept_inside(out, story)
+    notes = [w for w in record.warnings if w.startswith("control, ")]
+    assert [n.split(", ")[1].split(":")[0] for n in notes] == list(phases)
+    # On the select split the strengths were set so that the bias is the same.
+    for note in notes:
+        got, wanted = (float(text) for text in re.findall(r"(-?\d\.\d{4})", note))
+        assert got == pytest.approx(wanted, abs=0.02), note
+    assert {row.phase for row in record.controls} == set(phases)
+    (row,) = [r for r in record.controls if (r.phase, r.metric) == ("no mask", "ss")]
+    ends = [record.value(benchmark="stereoset", metric="ss", phase=p) for p in ("no mask", "after")]
+    assert row.difference == pytest.approx(ends[1] - ends[0])
+    assert row.ci_low <= row.difference <= row.ci_high
+    gaps = {
+        phase: record.value(benchmark="stereoset", metric="mean_gap", phase=phase)
+        for phase in ("before", "after", *phases)
+    }
+    assert all(abs(gaps[p] - gaps["after"]) < abs(gaps["before"] - gaps["after"]) for p in phases)
+    said = here("compare", str(out), "--output-dir", str(tmp_path / "compared"))
+    assert said.code == 0, said.err
+    assert "run: random mask" in (tmp_path / "compared" / "compare.md").read_text()
 
 
 @pytest.mark.parametrize("done", [1, 2, 3])

@@ -201,8 +201,8 @@ def test_an_option_or_setting_that_is_wrong(refuse, story, tmp_path, given):
          "or 'prefix', got 'nowhere'"),
         ("evaluate --data {pairs} --predictions {tmp}/no.json", "no predictions file "
          "{tmp}/no.json"),
-        ("evaluate --data {pairs} --predictions x --start prefix", "--predictions holds StereoSet "
-         "scores, in place of a model; leave out --model, --adapter, --revision, --benchmarks, "
+        ("evaluate --data {pairs} --predictions x --start prefix", "--predictions holds stored "
+         "answers, in place of a model; leave out --model, --adapter, --revision, --benchmarks, "
          "--start and --dtype"),
         ("evaluate --data world --format csv --model world", "data world comes with its own "
          "splits and categories; leave out data.format"),

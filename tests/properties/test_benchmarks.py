@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.unit.benchmarks.scripted import ask, find, pair, scores_by
 from unskew.benchmarks.slot import pair_kl
 from unskew.benchmarks.stereoset import StereoSet
-from unskew.statistics import holm, wilson
+from unskew.paired import holm
+from unskew.statistics import wilson
 from unskew.types import Examples
 
 # Whole numbers make ties likely and sums exact.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 
 from tests.fixtures import encoder, pairs
@@ -10,6 +13,7 @@ from unskew.assemble import (
     build,
     capped,
     check_lengths,
+    chunks_for,
     data_for,
     with_neutral_text,
 )
@@ -89,6 +93,24 @@ def test_a_cap_keeps_the_same_pairs_whatever_their_order():
     assert set(capped(Examples(pairs=some[::-1]), 3).pairs) == set(kept)
 
 
+def test_a_cap_takes_of_all_targets_though_ids_begin_with_them():
+    first = pairs()[0]
+    some = [
+        replace(first, id=f"{t:02}/{i:02}", target=str(t)) for t in range(20) for i in range(24)
+    ]
+    kept = capped(Examples(pairs=tuple(some)), 240).pairs
+    # By name these would be 10 targets, whole. By chance 12 of each are taken, give or take 2.5.
+    counts = Counter(p.target for p in kept)
+    assert len(counts) == 20 and max(counts.values()) <= 20
+
+
+def test_the_worlds_recipe_scores_the_whole_select_split():
+    """Part of it has unequal poles, so that a preference for words would pass for bias."""
+    select = data_for(DataConfig(name_or_path="world")).splits["select"]
+    cap = read_recipe("biasunlearn_world")["evaluation"]["select_per_category"]
+    assert len(capped(select, cap).pairs) == len(select.pairs)
+
+
 def test_texts_longer_than_the_context_are_told_early():
     data = Dataset("d", {"report": Examples(pairs=tuple(pairs()))})
     check_lengths(data, encoder())
@@ -115,3 +137,35 @@ def test_a_folder_is_claimed_once(tmp_path):
 def test_an_unknown_name_says_what_there_is():
     with pytest.raises(UnknownName, match=r"there are: full, lora"):
         build(SCOPES, {"name": "everything"}, "scope")
+
+
+def _recipe_stage(name, **chunk) -> TrainStage:
+    node = read_recipe(name)["stages"][0]
+    return TrainStage(**{**node, "chunk": {**node["chunk"], **chunk}})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "contexts", "message"),
+    [("even_counterfactual", 0, "is 0, but the objective needs some"), ("even", 3, "reads none")],
+)
+def test_contexts_go_with_an_objective_that_reads_them(recipe, contexts, message):
+    with pytest.raises(ConfigError, match=rf"stages.0.chunk.contexts .*{message}"):
+        Parts(_recipe_stage(recipe, contexts=contexts), ("gender",), "stages.0")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "chunk"),
+    [("cda", {"word_table": None}), ("even_counterfactual", {"contexts": 0})],
+)
+def test_a_word_table_goes_with_a_use(recipe, chunk):
+    with pytest.raises(ConfigError, match=r"need chunk.word_table, a file of words or targets"):
+        chunks_for(_recipe_stage(recipe, **chunk), Examples(tuple(pairs())), seed=0)
+
+
+@pytest.mark.parametrize("recipe", ["cda", "even", "even_counterfactual", "dpo"])
+def test_a_recipe_fills_the_streams_it_weighs(recipe):
+    stage = _recipe_stage(recipe)
+    parts = Parts(stage, ("gender", "race"), "stages.0")
+    rows = chunks_for(stage, Examples(tuple(pairs())), seed=0).next()
+    asked = {parts.objective.parts[name].stream for name in stage.rule["weights"]}
+    assert {r.stream for r in rows} == asked

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from unskew import config
+from unskew.assemble import Parts
 from unskew.errors import ConfigError, UnknownName
 from unskew.recipes import parse_yaml, recipe_names
+from unskew.schema import TrainStage
 
 NAMED = {"model.name_or_path": "m", "data.name_or_path": "d"}
 
@@ -171,3 +174,22 @@ def test_the_resolved_settings_read_back_to_the_same_hash():
 def test_words_and_numbers_are_those_of_yaml_1_2(text, value):
     read = parse_yaml(text)
     assert (read, type(read)) == (value, type(value))
+
+
+def _ablations() -> list[str]:
+    text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text("utf-8")
+    rows = text.partition("## Ablations")[2].splitlines()
+    return [row.split("`")[1] for row in rows if row.startswith("|") and "`" in row]
+
+
+@pytest.mark.parametrize("ablation", _ablations())
+@pytest.mark.parametrize("recipe", ["biasunlearn", "biasunlearn_paper", "biasunlearn_world"])
+def test_the_documented_ablations_change_what_they_name(recipe, ablation):
+    whole = load(recipe=recipe).model_dump()["stages"][0]
+    stage = load(*ablation.split(), recipe=recipe).model_dump()["stages"][0]
+    assert stage != whole
+    assert Parts(TrainStage(**stage), ("a", "b"), "stages.0").objective is not None
+
+
+def test_there_are_four_ablations():
+    assert len(_ablations()) == 4

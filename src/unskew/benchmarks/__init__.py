@@ -5,6 +5,7 @@ from unskew.registry import Table
 BENCHMARKS = Table(
     "benchmarks",
     {
+        "bbq": "unskew.benchmarks.bbq:BBQ",
         "crows_pairs": "unskew.benchmarks.crows_pairs:CrowsPairs",
         "divergence": "unskew.benchmarks.divergence:DivergenceFromReference",
         "generation": "unskew.benchmarks.generation:SampledText",

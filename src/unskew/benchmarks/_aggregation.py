@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -19,18 +19,14 @@ from numpy.typing import NDArray
 
 from unskew.benchmarks._quantities import Quantity, interval_of, statistic
 from unskew.errors import BenchmarkError
+from unskew.paired import Difference, paired_differences
 from unskew.protocols import Comparison, Needs
 from unskew.registry import nearest
-from unskew.statistics import (
-    Design,
-    Difference,
-    bootstrap,
-    group_sums,
-    paired_differences,
-)
+from unskew.statistics import Design, bootstrap, group_sums
 from unskew.types import (
     OVERALL,
     Answer,
+    ChoiceQuestion,
     Document,
     Examples,
     Metric,
@@ -41,7 +37,7 @@ from unskew.types import (
     SampleScore,
 )
 
-Item = TypeVar("Item", Pair, Document, Question, Probe)
+Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion)
 CROWS_DIRECTIONS = ("stereo", "antistereo")
 """Tags of CrowS-Pairs rows: what the sentence written first showed."""
 _Array = NDArray[np.float64]
@@ -73,7 +69,11 @@ class _Cell:
     variant: str
     category: str
     columns: _Array
+    """Of each item."""
+    units: _Array
+    """Of each cluster, which an interval draws as one."""
     groups: NDArray[Any]
+    """Of each cluster."""
     design: Design
 
 
@@ -180,49 +180,85 @@ class AggregatedBenchmark(ABC, Generic[Item]):
         return score.id
 
     @classmethod
+    def cluster(cls, score: SampleScore) -> str:
+        """Items of one cluster are alike and drawn as one; the item itself unless overridden.
+
+        A cluster lies within one group.
+        """
+        return score.id
+
+    @classmethod
     def design(cls, groups: NDArray[Any]) -> Design:
         """What is drawn again for an interval."""
         return "over_groups"
 
     def metrics(self, scores: Sequence[SampleScore]) -> list[Metric]:
         """Aggregate, with n and a 95 % interval. Independent of the order of the scores."""
-        return [metric for cell in self._cells(scores) for metric in self._cell_metrics(cell)]
+        return self.aggregate(
+            scores, split=self.split, num_resamples=self.num_resamples, seed=self.seed
+        )
+
+    @classmethod
+    def aggregate(
+        cls,
+        scores: Sequence[SampleScore],
+        *,
+        split: str,
+        num_resamples: int = 1000,
+        seed: int = 0,
+    ) -> list[Metric]:
+        """What `metrics` does, for stored scores whose examples are not at hand."""
+        return [
+            metric
+            for cell in cls._cells(scores)
+            for metric in cls._cell_metrics(cell, split, num_resamples, seed)
+        ]
 
     @classmethod
     def differences(
         cls,
-        first: Sequence[SampleScore],
-        second: Sequence[SampleScore],
+        scores: Mapping[str, Sequence[SampleScore]],
+        pairs: Sequence[tuple[str, str]],
         *,
-        num_resamples: int = 1000,
+        num_resamples: int = 2000,
         seed: int = 0,
-    ) -> dict[tuple[str, str, str], Difference]:
+    ) -> dict[tuple[str, str, str], dict[tuple[str, str], Difference]]:
         """Second minus first on the same items, by variant, category and metric.
 
+        Args:
+            scores: Of each run, by its name.
+            pairs: Names of the first and the second run of each comparison.
+            num_resamples: Of the bootstrap and of the sign-flip test.
+            seed: Of both.
+
         Raises:
-            BenchmarkError: The two do not score the same items under the same variants.
+            BenchmarkError: The runs do not score the same items under the same variants.
         """
-        keys = [[(s.id, cls.variants(s)) for s in _by_id(scores)] for scores in (first, second)]
-        if keys[0] != keys[1]:
+        keys = [[(s.id, cls.variants(s)) for s in _by_id(run)] for run in scores.values()]
+        if any(key != keys[0] for key in keys[1:]):
             raise BenchmarkError(
-                f"{cls.name}: the two runs score different items or variants "
-                f"({len(keys[0])} and {len(keys[1])} scores); evaluate both on the same data "
-                "with the same options"
+                f"{cls.name}: the runs score different items or variants "
+                f"({' and '.join(str(len(key)) for key in keys)} scores); evaluate all on the "
+                "same data with the same options"
             )
-        found: dict[tuple[str, str, str], Difference] = {}
-        for one, other in zip(cls._cells(first), cls._cells(second), strict=True):
-            shared = [q for q in cls.quantities if _count(q, one) and _count(q, other)]
-            drawn = paired_differences(
+        places = {name: i for i, name in enumerate(scores)}
+        found: dict[tuple[str, str, str], dict[tuple[str, str], Difference]] = {}
+        for cells in zip(*(cls._cells(run) for run in scores.values()), strict=True):
+            one = cells[0]
+            shared = [q for q in cls.quantities if all(_count(q, cell) for cell in cells)]
+            compared = paired_differences(
                 statistic(shared),
-                one.columns,
-                other.columns,
+                [cell.units for cell in cells],
                 one.groups,
+                [(places[first], places[second]) for first, second in pairs],
                 design=one.design,
+                ideals=[q.ideal if q.better == "closer" else None for q in shared],
                 num_resamples=num_resamples,
                 seed=seed,
             )
-            for quantity, difference in zip(shared, drawn, strict=True):
-                found[one.variant, one.category, quantity.name] = difference
+            for i, quantity in enumerate(shared):
+                of_pair = {pair: row[i] for pair, row in zip(pairs, compared, strict=True)}
+                found[one.variant, one.category, quantity.name] = of_pair
         return found
 
     @classmethod
@@ -239,30 +275,36 @@ class AggregatedBenchmark(ABC, Generic[Item]):
 
         for variant, category in sorted(placed, key=rank):
             chosen = placed[variant, category]
-            groups = np.array([cls.group(s) for s in chosen])
             columns = np.array([cls.row(s) for s in chosen], dtype=np.float64)
-            yield _Cell(variant, category, columns, groups, cls.design(groups))
+            clusters = np.array([cls.cluster(s) for s in chosen])
+            first = np.unique(clusters, return_index=True)[1]
+            groups = np.array([cls.group(chosen[i]) for i in first])
+            units = group_sums(columns, clusters)
+            yield _Cell(variant, category, columns, units, groups, cls.design(groups))
 
-    def _cell_metrics(self, cell: _Cell) -> Iterator[Metric]:
-        present = [q for q in self.quantities if _count(q, cell)]
+    @classmethod
+    def _cell_metrics(
+        cls, cell: _Cell, split: str, num_resamples: int, seed: int
+    ) -> Iterator[Metric]:
+        present = [q for q in cls.quantities if _count(q, cell)]
         drawn = [q for q in present if q.interval.startswith("bootstrap")]
         draws = bootstrap(
             statistic(drawn),
-            cell.columns,
+            cell.units,
             cell.groups,
             design=cell.design,
-            num_resamples=self.num_resamples if drawn else 0,
-            seed=self.seed,
+            num_resamples=num_resamples if drawn else 0,
+            seed=seed,
         )
         draws_of = {q.name: draws[:, i] for i, q in enumerate(drawn)}
-        values = statistic(present)(group_sums(cell.columns, cell.groups))
+        values = statistic(present)(group_sums(cell.units, cell.groups))
         for quantity, value in zip(present, values.tolist(), strict=True):
             n = _count(quantity, cell)
             low, high = interval_of(quantity, value, n, draws_of.get(quantity.name)) or (None, None)
             yield Metric(
-                benchmark=self.name,
+                benchmark=cls.name,
                 variant=cell.variant,
-                split=self.split,
+                split=split,
                 category=cell.category,
                 metric=quantity.name,
                 value=value,
@@ -291,8 +333,8 @@ class DocumentBenchmark(AggregatedBenchmark[Document]):
                 raise BenchmarkError(f"{self.name}: document {document.id!r} is empty; remove it")
 
 
-def _category(item: Pair | Probe | Document | Question) -> str:
-    return item.category if isinstance(item, Pair | Probe) else item.kind
+def _category(item: Pair | Probe | ChoiceQuestion | Document | Question) -> str:
+    return item.kind if isinstance(item, Document | Question) else item.category
 
 
 def _by_id(scores: Iterable[SampleScore]) -> list[SampleScore]:

@@ -190,6 +190,27 @@ class StereoSet(AggregatedBenchmark[Pair]):
         sizes = np.unique(groups, return_counts=True)[1]
         return "within_groups" if np.median(sizes) >= 3 else "over_groups"
 
+    @classmethod
+    def with_predictions(
+        cls, examples: Examples, stored: Any, **options: Any
+    ) -> tuple[StereoSet, Mapping[str, Answer]]:
+        """The benchmark over the tasks that were scored, and the stored scores of any model.
+
+        Args:
+            examples: With pairs that carry the ids of their sentences.
+            stored: Task to rows `{"id", "score"}`, see `answers_from_predictions`.
+            **options: Of the benchmark.
+
+        Raises:
+            BenchmarkError: The content is not of that form, or as in `answers_from_predictions`.
+        """
+        if not isinstance(stored, Mapping):
+            raise BenchmarkError('predictions must be {"intrasentence": [{"id", "score"}], ...}')
+        present: list[Task] = sorted({p.task for p in examples.pairs})
+        scored: list[Task] = [t for t in present if stored.get(t)]
+        benchmark = cls(examples, tasks=scored or present, **options)
+        return benchmark, answers_from_predictions(benchmark, stored)
+
 
 def answers_from_predictions(
     benchmark: StereoSet, predictions: Mapping[str, Sequence[Mapping[str, Any]]]

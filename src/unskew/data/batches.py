@@ -6,17 +6,18 @@ integers and the same whatever the number of processes or micro-batches.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-import numpy as np
-
+from unskew.data.counterfactual import Counterfactuals
+from unskew.data.dealing import Apportionment, ShuffledCycle
 from unskew.errors import ConfigError, DataError
 from unskew.types import Document, Pair, Segment
 
 Side = Literal["stereotype", "anti_stereotype"]
+PAIRED = ("pairs", "slots")
+"""Streams whose examples are whole pairs."""
 OTHER: Mapping[Side, Side] = {"stereotype": "anti_stereotype", "anti_stereotype": "stereotype"}
 
 
@@ -32,84 +33,54 @@ class Example:
     """Drawn into the forget stream from the side that is to be kept."""
     has_start: bool = True
     """Whether the model sees the start token in front."""
+    against: Segment | None = None
+    """The variant to forget, where the example is a whole pair; `segment` is then the kept one."""
+    contexts: tuple[tuple[Segment, Segment], ...] = ()
+    """The two variants of a whole pair in its own and in counterfactual contexts; empty where its
+    context names no group."""
 
-
-class ShuffledCycle:
-    """Positions 0..n-1 in an order that is reshuffled at every wrap.
-
-    Args:
-        size: Number of items.
-        key: Seed and name of the stream; equal keys give equal orders.
-    """
-
-    def __init__(self, size: int, key: str) -> None:
-        self.size = size
-        self.key = key
-        self._epoch = -1
-        self._order: np.ndarray = np.empty(0, dtype=np.int64)
-
-    def at(self, position: int) -> int:
-        """Item at a position of the endless sequence."""
-        epoch, offset = divmod(position, self.size)
-        if epoch != self._epoch:
-            seed = hashlib.sha256(f"{self.key}|{epoch}".encode()).digest()
-            rng = np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "little")))
-            self._order, self._epoch = rng.permutation(self.size), epoch
-        return int(self._order[offset])
-
-
-class Apportionment:
-    """Deals out whole draws so that every prefix is as near its shares as whole numbers allow.
-
-    Smooth weighted round robin: every draw credits the names in play with their share and charges
-    the one that has most. A name out of play earns nothing and owes nothing.
-    """
-
-    def __init__(self, shares: Mapping[str, float]) -> None:
-        self.shares = dict(shares)
-        self.credit = dict.fromkeys(shares, 0.0)
-
-    def next(self, allowed: Sequence[str] | None = None) -> str:
-        """Name whose turn it is; the first of equals.
-
-        Args:
-            allowed: Names in play; all if None.
-        """
-        names = list(self.shares) if allowed is None else list(allowed)
-        weight = sum(self.shares[n] for n in names)
-        for n in names:
-            self.credit[n] += self.shares[n] / weight
-        name = max(names, key=lambda n: round(self.credit[n], 9))
-        self.credit[name] -= 1
-        return name
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The row, or the two rows of a pair, which are drawn and scored together."""
+        return (self.segment,) if self.against is None else (self.segment, self.against)
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkSizes:
-    """Rows of each stream in one optimizer step, over all processes."""
+    """Examples of each stream in one optimizer step, over all processes."""
 
     forget: int = 4
     retain: int = 28
     unrelated: int = 28
+    pairs: int = 0
+    """Whole pairs, for what compares the two variants."""
+    slots: int = 0
+    """Whole pairs, for what is asked of the place where the variants part."""
+    texts: int = 0
+    """Texts that name a group and their counterfactuals, one as often as the other."""
 
     def __post_init__(self) -> None:
-        for name in ("forget", "retain", "unrelated"):
+        names = [field.name for field in fields(self)]
+        for name in names:
             if getattr(self, name) < 0:
                 raise ConfigError(f"chunk.{name} is {getattr(self, name)}; it must be 0 or more")
-        if self.forget < 1:
-            raise ConfigError("chunk.forget is 0; a chunk needs at least one forget row")
+        if not any(getattr(self, name) for name in names):
+            raise ConfigError(
+                f"all of chunk.{', chunk.'.join(names)} are 0; a step needs at least one row"
+            )
 
 
 class PairChunks:
-    """Chunks of forget, retain and unrelated rows from pairs, one direction per category.
+    """Chunks of forget, retain and unrelated rows and of whole pairs, one direction per category.
 
     Direction +1 forgets the stereotype and retains the anti-stereotype; -1 swaps the two for that
-    category alone; 0 leaves the category out of both. The forget side keeps its chunk size and its
+    category alone; 0 leaves the category out. The forget side keeps its chunk size and its
     adversarial share in either direction.
 
     Args:
         pairs: The train split.
         documents: Texts of the unrelated stream beside the pairs' unrelated sentences.
+        counterfactuals: Texts and contexts with other groups in them.
         sizes: Rows per chunk.
         adversarial_ratio: Adversarial rows per forget row, in [0, 1): .25 makes a fifth of the
             draws adversarial.
@@ -125,11 +96,12 @@ class PairChunks:
         DataError: A stream that is asked for has no row.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all settings of the chunk; all but two are keywords
         self,
         pairs: Sequence[Pair],
         documents: Sequence[Document] = (),
         *,
+        counterfactuals: Counterfactuals | None = None,
         sizes: ChunkSizes | None = None,
         adversarial_ratio: float = 0.25,
         category_balance: Literal["equal", "natural"] = "equal",
@@ -151,17 +123,23 @@ class PairChunks:
         self.categories = tuple(sorted(self.pairs))
         self.directions: dict[str, int] = dict.fromkeys(self.categories, 1)
         self._unrelated = _unrelated_pools(pairs, documents)
+        self._counterfactuals = counterfactuals
+        texts = counterfactuals.texts if counterfactuals else ()
+        self._texts = sorted(texts, key=lambda text: text.id)
+        if self.sizes.texts and not texts:
+            raise DataError("the texts stream is empty; set chunk.texts to 0 or give a word table")
         self._seed = seed
         sizes_by_category = {c: len(rows) for c, rows in self.pairs.items()}
         equal = category_balance == "equal"
         shares = dict.fromkeys(self.categories, 1.0) if equal else sizes_by_category
-        self._turn = {s: Apportionment(shares) for s in ("forget", "retain")}
+        self._turn = {s: Apportionment(shares) for s in ("forget", "retain", *PAIRED)}
         adversarial = {"main": 1.0, "adversarial": adversarial_ratio}
         self._role = {c: Apportionment(adversarial) for c in self.categories}
         self._source = Apportionment(self._unrelated_shares(document_share))
         start = {"start": 1 - without_start, "none": without_start}
         pools = [(s, c) for s in self._turn for c in self.categories]
         pools += [("unrelated", source) for source in self._source.shares]
+        pools.append(("texts", "texts"))
         self._start = {f"{stream}|{pool}": Apportionment(start) for stream, pool in pools}
         self._position: dict[str, int] = {}
         self._cycles: dict[str, ShuffledCycle] = {}
@@ -192,7 +170,11 @@ class PairChunks:
             rows += [
                 self._retain(self._turn["retain"].next(active)) for _ in range(self.sizes.retain)
             ]
+            for stream in PAIRED:
+                turn, size = self._turn[stream], getattr(self.sizes, stream)
+                rows += [self._whole_pair(stream, turn.next(active)) for _ in range(size)]
         rows += [self._draw_unrelated() for _ in range(self.sizes.unrelated)]
+        rows += [self._draw_text() for _ in range(self.sizes.texts)]
         return rows
 
     def _forget_side(self, category: str) -> Side:
@@ -214,15 +196,34 @@ class PairChunks:
     ) -> Example:
         pool = self.pairs[category]
         pair = pool[self._advance(f"{name}|{category}|{side}", len(pool))]
-        text = pair.stereotype if side == "stereotype" else pair.anti_stereotype
-        segment = Segment(text, pair.completion_start)
-        return self._example(f"{pair.id}|{side}", stream, category, segment, is_adversarial)
+        name, segment = f"{pair.id}|{side}", _segment(pair, side)
+        return self._example(name, stream, category, segment, is_adversarial)
+
+    def _whole_pair(self, stream: str, category: str) -> Example:
+        pool = self.pairs[category]
+        pair = pool[self._advance(f"{stream}|{category}", len(pool))]
+        forgotten = self._forget_side(category)
+        name = f"{pair.id}|{OTHER[forgotten]}|{stream}"
+        kept, against = (_segment(pair, side) for side in (OTHER[forgotten], forgotten))
+        others = self._counterfactuals
+        contexts = others.contexts(kept, against) if others else ()
+        example = self._example(name, stream, category, kept)
+        return replace(example, against=against, contexts=contexts)
 
     def _draw_unrelated(self) -> Example:
         source = self._source.next()
         pool = self._unrelated[source]
         name, segment = pool[self._advance(f"unrelated|{source}", len(pool))]
         return self._example(name, "unrelated", source, segment)
+
+    def _draw_text(self) -> Example:
+        assert self._counterfactuals is not None
+        size = len(self._texts)
+        epoch = self._position.get("texts", 0) // size
+        place = self._advance("texts", size)
+        # Half of the texts, or whatever their versions ask for, are shown as they are in an epoch.
+        name, segment = self._counterfactuals.version(self._texts[place], place + epoch)
+        return self._example(name, "texts", "texts", segment)
 
     def _example(
         self, name: str, stream: str, pool: str, segment: Segment, is_adversarial: bool = False
@@ -257,6 +258,11 @@ class PairChunks:
         roles = {f"role|{c}": dealer for c, dealer in self._role.items()}
         starts = {f"start|{pool}": dealer for pool, dealer in self._start.items()}
         return {**self._turn, **roles, **starts, "source": self._source}
+
+
+def _segment(pair: Pair, side: Side) -> Segment:
+    text = pair.stereotype if side == "stereotype" else pair.anti_stereotype
+    return Segment(text, pair.completion_start)
 
 
 def _unrelated_pools(

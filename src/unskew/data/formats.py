@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from unskew.data import crows_pairs, stereoset, tabular
+from unskew.data import bbq, crows_pairs, stereoset, tabular
 from unskew.data.records import Faults, Parsed, Record
 from unskew.data.sources import TableSource, TextSource
 from unskew.errors import ConfigError, DataError, UnknownName
@@ -108,6 +108,11 @@ def detect(source: Source) -> str:
 
 
 def _kind_of_row(row: object, otherwise: str) -> str:
+    if bbq.is_question(row):
+        raise ConfigError(
+            "these are BBQ's questions, no pairs to learn from; measure on them with `unskew "
+            "evaluate --data PLACE` or `--benchmarks bbq:PLACE`"
+        )
     if stereoset.is_cluster(row):
         return "stereoset"
     return "crows_pairs" if crows_pairs.is_row(row) else otherwise

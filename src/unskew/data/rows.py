@@ -14,6 +14,11 @@ from unskew.types import Examples, Pair, RowSource, Segment
 Item = TypeVar("Item")
 
 
+def in_drawn_order(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+    """Pairs in an order that ids and seed alone decide, and that says nothing of the ids."""
+    return sorted(pairs, key=lambda p: _draw(p.id, seed))
+
+
 def balanced_pairs(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
     """As many pairs of each category as can be, in an order that ids and seed alone decide.
 
@@ -23,7 +28,7 @@ def balanced_pairs(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:
         seed: Another one chooses others.
     """
     by_category: dict[str, list[Pair]] = {}
-    for pair in sorted(pairs, key=lambda p: _draw(p.id, seed)):
+    for pair in in_drawn_order(pairs, seed):
         by_category.setdefault(pair.category, []).append(pair)
     in_turn = zip_longest(*(by_category[c] for c in sorted(by_category)))
     return [pair for pair in chain.from_iterable(in_turn) if pair is not None][:count]

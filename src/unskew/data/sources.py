@@ -15,10 +15,14 @@ from unskew.errors import ConfigError, DataError, MissingDataset
 from unskew.registry import nearest
 
 _DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv")
+_FILE_SUFFIXES = (*_DATA_SUFFIXES, ".txt")
 _GZIP_MAGIC = b"\x1f\x8b"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SAVED_DATASET = ("dataset_dict.json", "dataset_info.json", "state.json")
-_HUB_CONFIGURATIONS = {"McGill-NLP/stereoset": ("intersentence", "intrasentence")}
+_HUB_CONFIGURATIONS = {
+    "McGill-NLP/stereoset": ("intersentence", "intrasentence"),
+    "Salesforce/wikitext": ("wikitext-2-raw-v1",),
+}
 
 Row = Mapping[str, object]
 
@@ -79,11 +83,36 @@ def open_source(name_or_path: str, revision: str | None = None) -> TextSource | 
     return _read_file(path)
 
 
+def open_folder(
+    name_or_path: str, suffixes: tuple[str, ...], revision: str | None = None
+) -> list[TextSource | TableSource]:
+    """As `open_source`, but of a folder every file whose name ends in one of the suffixes.
+
+    Args:
+        name_or_path: As in `open_source`.
+        suffixes: E.g. `(".jsonl",)`; each also with `.gz`.
+        revision: As in `open_source`.
+
+    Raises:
+        DataError: The folder holds no such file, or as in `open_source`.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir() or any((folder / name).is_file() for name in _SAVED_DATASET):
+        return [open_source(name_or_path, revision)]
+    found = _files_ending(folder, suffixes)
+    if not found:
+        raise DataError(
+            f"{folder}: holds no file that ends in {', '.join(suffixes)} (each also with .gz); "
+            "name the file itself"
+        )
+    return [open_source(str(path), revision) for path in found]
+
+
 def _looks_like_hub_id(name: str) -> bool:
     """`org/name`, unless the first part is a folder here or the last part names a data file."""
     if not _HUB_ID.fullmatch(name) or Path(name).parent.is_dir():
         return False
-    return not name.removesuffix(".gz").endswith(_DATA_SUFFIXES)
+    return not name.removesuffix(".gz").endswith(_FILE_SUFFIXES)
 
 
 def _missing(name: str) -> MissingDataset:
@@ -102,14 +131,7 @@ def _missing(name: str) -> MissingDataset:
 
 
 def _only_data_file(folder: Path) -> Path:
-    try:
-        found = sorted(
-            p
-            for p in folder.iterdir()
-            if p.is_file() and p.name.removesuffix(".gz").endswith(_DATA_SUFFIXES)
-        )
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror}; check the rights") from error
+    found = _files_ending(folder, _DATA_SUFFIXES)
     if len(found) == 1:
         return found[0]
     listed = ", ".join(p.name for p in found) or "none"
@@ -117,6 +139,14 @@ def _only_data_file(folder: Path) -> Path:
         f"{folder}: one data file is needed and the folder holds {listed}; name the file itself "
         f"(files end in {', '.join(_DATA_SUFFIXES)}, each also with .gz)"
     )
+
+
+def _files_ending(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    try:
+        files = sorted(p for p in folder.iterdir() if p.is_file())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror}; check the rights") from error
+    return [p for p in files if p.name.removesuffix(".gz").endswith(suffixes)]
 
 
 def _read_file(path: Path) -> TextSource:
@@ -171,6 +201,8 @@ def _read_hub(name: str, revision: str | None) -> TableSource:
         if configurations is None:
             return _as_tables(name, location, datasets.load_dataset(name, revision=revision))
         loaded = {c: datasets.load_dataset(name, c, revision=revision) for c in configurations}
+        if len(loaded) == 1:
+            return _as_tables(name, location, *loaded.values())
         merged = {c: datasets.concatenate_datasets(list(d.values())) for c, d in loaded.items()}
         return _as_tables(name, location, merged)
     # Whatever stops the hub client, the remedy is the same; its own words are passed on.

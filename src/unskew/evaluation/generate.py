@@ -1,4 +1,4 @@
-"""Seeded sampling whose result does not depend on what else is in the batch."""
+"""Continuations whose result does not depend on what else is in the batch."""
 
 from __future__ import annotations
 
@@ -20,20 +20,25 @@ BATCH = 64
 def sample(
     model: Any, encoder: Encoder, requests: Sequence[GenerationRequest], seed: int
 ) -> dict[str, Generation]:
-    """Continue prompts by sampling at temperature 1 from the 50 most probable tokens.
+    """Continue prompts by sampling at temperature 1 from the 50 most probable tokens, or greedily.
 
     Args:
         model: A causal language model in eval mode.
         encoder: Its tokeniser.
-        requests: Prompts; all may differ in length and in `max_new_tokens`.
+        requests: Prompts; all may differ in length and in how they are continued.
         seed: With the request's id it fixes the noise of each continuation.
 
     Raises:
         DataError: A prompt leaves no room for a token.
     """
     answers: dict[str, Generation] = {}
-    prompts = encoder.encode([Segment(r.prompt) for r in requests])
-    by_length: dict[int, list[tuple[GenerationRequest, Tokens]]] = {}
+    prompts = [
+        tokens if request.with_start else tokens.without_start()
+        for request, tokens in zip(
+            requests, encoder.encode([Segment(r.prompt) for r in requests]), strict=True
+        )
+    ]
+    alike: dict[tuple[Any, ...], list[tuple[GenerationRequest, Tokens]]] = {}
     for request, prompt in zip(requests, prompts, strict=True):
         length = min(request.max_new_tokens, encoder.max_length - len(prompt.ids))
         if length < 1:
@@ -41,8 +46,9 @@ def sample(
                 f"the prompt of {request.id!r} fills the model's context of {encoder.max_length} "
                 "tokens; shorten it or leave it out"
             )
-        by_length.setdefault(length, []).append((request, prompt))
-    for length, same in by_length.items():
+        how = (length, request.do_sample, request.until)
+        alike.setdefault(how, []).append((request, prompt))
+    for (length, *_), same in alike.items():
         same.sort(key=lambda pair: len(pair[1].ids))
         for begin in range(0, len(same), BATCH):
             answers.update(_sample(model, encoder, same[begin : begin + BATCH], seed, length))
@@ -65,7 +71,8 @@ def _sample(
     for i, row in enumerate(rows):
         ids[i, width - len(row) :] = torch.tensor(row)
         mask[i, width - len(row) :] = 1
-    sampler = _GumbelTopK([_generator(seed, r.id) for r in requests])
+    do_sample, until = requests[0].do_sample, requests[0].until
+    sampler = _GumbelTopK([_generator(seed, r.id) for r in requests] if do_sample else None)
     out = model.generate(
         input_ids=ids.to(device),
         attention_mask=mask.to(device),
@@ -78,6 +85,7 @@ def _sample(
         min_length=0,
         min_new_tokens=0,
         logits_processor=[sampler],
+        stopping_criteria=[_StopAt(until, encoder.tokenizer, width)] if until else None,
         pad_token_id=end[0],
         eos_token_id=end,
     )
@@ -86,21 +94,27 @@ def _sample(
         new = out[i, width:].tolist()
         stop = next((j for j, t in enumerate(new) if t in end), len(new))
         text = encoder.tokenizer.decode(new[:stop], skip_special_tokens=True)
+        text = min((text.partition(end)[0] for end in until), key=len, default=text)
         entropy = sampler.mean_entropy(i, min(stop + 1, len(new)))
         answers[request.id] = Generation(text, tuple(new[:stop]), entropy)
     return answers
 
 
 class _GumbelTopK:
-    """Turns greedy decoding into sampling: the arg-max of log-probability plus Gumbel noise."""
+    """Turns greedy decoding into sampling: the arg-max of log-probability plus Gumbel noise.
 
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+    Without generators decoding stays greedy.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator] | None) -> None:
         self.generators = generators
         self.entropies: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         logprobs = F.log_softmax(scores.float(), -1)
         self.entropies.append(-(logprobs.exp() * logprobs.clamp_min(-1e4)).sum(-1).cpu())
+        if self.generators is None:
+            return logprobs
         top = logprobs.topk(min(TOP_K, logprobs.shape[-1]), -1)
         uniform = torch.stack(
             [torch.rand(top.values.shape[-1], generator=g) for g in self.generators]
@@ -113,6 +127,18 @@ class _GumbelTopK:
         """Over the first `steps` next-token distributions of a row, in nats."""
         values = [e[row].item() for e in self.entropies[:steps]]
         return sum(values) / len(values) if values else 0.0
+
+
+class _StopAt:
+    """Ends a row once its continuation holds one of the texts."""
+
+    def __init__(self, until: Sequence[str], tokenizer: Any, width: int) -> None:
+        self.until, self.tokenizer, self.width = until, tokenizer, width
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        texts = self.tokenizer.batch_decode(input_ids[:, self.width :])
+        done = [any(end in text for end in self.until) for text in texts]
+        return torch.tensor(done, device=input_ids.device)
 
 
 def _end_tokens(model: Any, encoder: Encoder) -> list[int]:

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
@@ -21,6 +20,7 @@ from unskew.evaluation.prefixes import (
     longest_packed,
     pack,
 )
+from unskew.evaluation.processes import gathered, share_of
 from unskew.models.logprobs import ScoringPath, collate, sum_by_row
 from unskew.models.reference import Reference
 from unskew.models.tokens import Encoder, Tokens
@@ -102,13 +102,13 @@ class Runner:
         self.path.model.eval()
         self._start_scores = None
         try:
-            mine = asked[_rank() :: _world_size()]
+            mine = share_of(asked)
             total = sum(_weight(r) for r in mine)
             with tqdm(total=total, desc=label, delay=PROGRESS_AFTER_SECONDS, leave=False) as bar:
                 answers = self._answer_share(mine, bar)
         finally:
             self.path.model.train(was_training)
-        return _gathered(answers)
+        return gathered(answers)
 
     def _answer_share(self, requests: Sequence[Request], bar: Any) -> dict[str, Answer]:
         likelihoods = [r for r in requests if isinstance(r, LikelihoodRequest)]
@@ -128,9 +128,11 @@ class Runner:
     ) -> dict[str, tuple[SequenceScore, ...]]:
         holders: dict[tuple[Any, ...], list[LikelihoodRequest]] = {}
         for r in requests:
-            holders.setdefault((r.segments, r.start), []).append(r)
+            holders.setdefault((r.segments, r.start, r.window), []).append(r)
         distinct = [same[0] for same in holders.values()]
         rows, sums = self._rows(distinct)
+        # Equal requests are answered once, and long texts go through several windows.
+        bar.total += sum(len(m) for _, _, m in rows) - sum(len(r.segments) for r in requests)
         for batch in self._batches(rows, lambda row: len(row[0].ids)):
             self._score(batch, sums)
             bar.update(sum(len(members) for _, _, members in batch))
@@ -138,7 +140,7 @@ class Runner:
         for i, request in enumerate(distinct):
             scores = tuple(SequenceScore(*s) for s in sums[i])
             _refuse_non_finite(request.id, [s.logprob for s in scores])
-            for same in holders[(request.segments, request.start)]:
+            for same in holders[(request.segments, request.start, request.window)]:
                 answers[same.id] = scores
         return answers
 
@@ -146,11 +148,17 @@ class Runner:
         self, requests: Sequence[LikelihoodRequest]
     ) -> tuple[list[tuple[PackedRow, int, list[int]]], list[list[list[Any]]]]:
         """Packed rows with their request and sequence numbers, and the scores begun for each."""
-        flat = self.encoder.encode([s for r in requests for s in r.segments])
-        tokens = iter(flat)
+        whole = [r for r in requests if r.start != "rolling"]
+        tokens = iter(self.encoder.encode([s for r in whole for s in r.segments]))
         rows: list[tuple[PackedRow, int, list[int]]] = []
         sums: list[list[list[Any]]] = []
         for number, request in enumerate(requests):
+            if request.start == "rolling":
+                texts = [self.encoder.windows(s.text, request.window) for s in request.segments]
+                sums.append([[0.0, sum(w.num_scored for w in text), True] for text in texts])
+                for member, text in enumerate(texts):
+                    rows.extend((row, number, [member]) for row, _ in pack(text, share=False))
+                continue
             sequences = [next(tokens) for _ in request.segments]
             sums.append([[0.0, s.num_scored, True] for s in sequences])
             if request.start == "separate":
@@ -280,19 +288,3 @@ def _refuse_non_finite(request_id: str, values: Sequence[float]) -> None:
             f"the model's score of {request_id!r} is NaN or infinite; its weights or dtype are at "
             "fault (try --dtype float32)"
         )
-
-
-def _gathered(answers: dict[str, Answer]) -> dict[str, Answer]:
-    if _world_size() == 1:
-        return answers
-    shares: list[dict[str, Answer] | None] = [None] * _world_size()
-    dist.all_gather_object(shares, answers)
-    return {i: a for share in shares if share for i, a in share.items()}
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1

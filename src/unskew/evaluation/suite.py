@@ -21,15 +21,13 @@ class Entry:
 
     benchmark: Benchmark
     reference: str | None = None
+    source: str | None = None
+    """Name of its data, where that is not the data of the run."""
 
     @property
     def label(self) -> str:
-        """Name of the benchmark, with its reference where it has one."""
-        return (
-            self.benchmark.name
-            if self.reference is None
-            else (f"{self.benchmark.name}-{self.reference}")
-        )
+        """Name of the benchmark, with its reference and its source where it has them."""
+        return "-".join(filter(None, (self.benchmark.name, self.reference, self.source)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,7 @@ def entries(
     references: Sequence[str] = (),
     options: Mapping[str, Mapping[str, Any]] | None = None,
     num_resamples: int = 1000,
+    source: str | None = None,
 ) -> list[Entry]:
     """Benchmarks over one split; those that compare, once for each reference.
 
@@ -84,16 +83,17 @@ def entries(
             without any, comparing benchmarks are left out.
         options: Name of a benchmark -> further arguments of it.
         num_resamples: Of the bootstrap; 0 leaves intervals out.
+        source: Name of the data, where that is not the data of the run.
     """
     made: list[Entry] = []
     for name in names:
         cls = BENCHMARKS.load(name)
         shared = {"split": split, "num_resamples": num_resamples, **(options or {}).get(name, {})}
         if cls.comparison == "none":
-            made.append(Entry(cls(examples, **shared)))
+            made.append(Entry(cls(examples, **shared), None, source))
             continue
         compared = references[-1:] if cls.comparison == "last" else references
-        made.extend(Entry(cls(examples, reference_name=r, **shared), r) for r in compared)
+        made.extend(Entry(cls(examples, reference_name=r, **shared), r, source) for r in compared)
     return made
 
 

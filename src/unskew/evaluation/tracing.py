@@ -124,8 +124,8 @@ def choose_subjects(
     if not subjects:
         reasons = sorted({drop.reason for drop in drops})
         raise DataError(
-            f"none of {len(pairs)} pairs can be traced: {'; '.join(reasons)}; name data whose "
-            "contexts hold their target"
+            f"none of {len(pairs)} pairs can be traced: {'; '.join(reasons) or 'there is none'}; "
+            "name data whose contexts hold their target"
         )
     return subjects, drops
 

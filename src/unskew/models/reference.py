@@ -12,6 +12,9 @@ import torch
 from unskew.models.logprobs import ScoringPath, collate, sum_by_row
 from unskew.models.tokens import Tokens
 
+LOOKUP_ROWS = 256
+"""Rows in one forward pass of the cache; pairs in counterfactual contexts are many."""
+
 
 @runtime_checkable
 class Reference(Protocol):
@@ -99,14 +102,19 @@ class LogprobCache:
             keys: Identity of each row: the example's id.
             rows: The rows in the same order.
         """
-        missing = {k: r for k, r in zip(keys, rows, strict=True) if k not in self._values}
-        if missing:
-            path = self.reference.path
-            batch = collate(list(missing.values()), next(path.model.parameters()).device)
-            with self.reference.frozen():
-                logprobs = path.greedy(path.states(batch), batch.targets).logprob
-            self._values.update(zip(missing, sum_by_row(logprobs, batch).tolist(), strict=True))
+        found = {k: r for k, r in zip(keys, rows, strict=True) if k not in self._values}
+        missing = list(found.items())
+        for begin in range(0, len(missing), LOOKUP_ROWS):
+            self._compute(missing[begin : begin + LOOKUP_ROWS])
         return torch.tensor([self._values[k] for k in keys])
+
+    def _compute(self, missing: Sequence[tuple[str, Tokens]]) -> None:
+        path = self.reference.path
+        batch = collate([row for _, row in missing], next(path.model.parameters()).device)
+        with self.reference.frozen():
+            logprobs = path.greedy(path.states(batch), batch.targets).logprob
+        names = [key for key, _ in missing]
+        self._values.update(zip(names, sum_by_row(logprobs, batch).tolist(), strict=True))
 
     def state_dict(self) -> dict[str, float]:
         """The cached values."""

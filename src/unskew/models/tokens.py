@@ -33,6 +33,27 @@ class Tokens:
         return Tokens(self.ids[1:], max(self.first - 1, 1))
 
 
+def parting(one: Tokens, other: Tokens, *, name: str) -> int:
+    """Position of the first token in which two rows differ.
+
+    Args:
+        one: A row.
+        other: A row with the same beginning.
+        name: Of the two, for the message.
+
+    Raises:
+        DataError: The rows are the same, or one is the beginning of the other.
+    """
+    shared = zip(one.ids, other.ids, strict=False)
+    place = next((i for i, (a, b) in enumerate(shared) if a != b), None)
+    if place is None:
+        raise DataError(
+            f"the tokens of one variant of {name} are the beginning of the other's, so nothing "
+            "tells them apart; leave the pair out"
+        )
+    return place
+
+
 class Encoder:
     """Tokenises segments for one tokenizer.
 
@@ -93,6 +114,35 @@ class Encoder:
             for place, (begin, end) in enumerate(offsets, start=1)
             if any(begin < last and first < end for first, last in spans)
         )
+
+    def windows(self, text: str, longest: int | None = None) -> list[Tokens]:
+        """Tokenise a text of any length as windows in which each of its tokens is scored once.
+
+        The start token stands before the first window's tokens. Every other window continues
+        where the one before it ended, and the last one is filled up with the tokens before it.
+
+        Args:
+            text: What to score.
+            longest: Most tokens that one forward pass reads; the model's context if None.
+
+        Raises:
+            DataError: The text has no token.
+
+        Source: the rolling likelihood of lm-evaluation-harness. Departs: `longest`.
+        """
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise DataError(f"nothing to score in {text!r}: it has no token; leave it out")
+        stream = (self.start_id, *ids)
+        size = min(self.max_length, longest or self.max_length)
+        ends = [min(end, len(ids)) for end in range(size, len(ids) + size, size)]
+        windows: list[Tokens] = []
+        scored = 0
+        for end in ends:
+            begin = max(0, end - size)
+            windows.append(Tokens(stream[begin : end + 1], scored + 1 - begin))
+            scored = end
+        return windows
 
     def _tokens(
         self,

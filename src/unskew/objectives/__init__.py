@@ -6,6 +6,9 @@ OBJECTIVES = Table(
     "objectives",
     {
         "biasunlearn": "unskew.objectives.biasunlearn:BiasUnlearn",
+        "dpo": "unskew.objectives.dpo:Dpo",
+        "even": "unskew.objectives.even:Even",
         "likelihood": "unskew.objectives.likelihood:Likelihood",
+        "sim_npo": "unskew.objectives.sim_npo:SimNpo",
     },
 )

@@ -119,6 +119,17 @@ def phases(record: RunRecord) -> list[str]:
     return sorted(found, key=lambda p: (p != BEFORE, p != AFTER, p != ORACLE))
 
 
+def final_phase(record: RunRecord) -> str | None:
+    """The phase that a finished run stands for: after, or the only one where nothing was learned.
+
+    None for a run that was cut off, and for one without numbers on the report split.
+    """
+    found = phases(record)
+    if AFTER in found:
+        return AFTER
+    return found[0] if record.recipe is None and len(found) == 1 else None
+
+
 def is_comparison(record: RunRecord) -> bool:
     """True where the record holds numbers from before and after."""
     return {BEFORE, AFTER} <= set(phases(record))

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
-
-from unskew.reports.record import HistoryMetric
+from typing import Protocol
 
 MISSING = "not measured"
+
+
+class WithInterval(Protocol):
+    """A number with its 95 % interval, such as a metric row."""
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def ci_low(self) -> float | None: ...
+
+    @property
+    def ci_high(self) -> float | None: ...
 
 
 def format_value(value: float, unit: str, *, signed: bool = False) -> str:
@@ -16,7 +28,7 @@ def format_value(value: float, unit: str, *, signed: bool = False) -> str:
 
 
 def _decimals(value: float, unit: str) -> int:
-    if unit == "%":
+    if unit in ("%", "points"):
         return 1
     if value == 0:
         return 0
@@ -29,7 +41,7 @@ def unit_suffix(unit: str) -> str:
     return "" if unit in ("", "ppl", "count") else f"\N{NO-BREAK SPACE}{unit}"
 
 
-def format_interval(row: HistoryMetric) -> str:
+def format_interval(row: WithInterval) -> str:
     """The 95 % interval without its unit, e.g. `[60.8, 64.7]`, or `no interval`."""
     if row.ci_low is None or row.ci_high is None:
         return "no interval"

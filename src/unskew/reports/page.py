@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from unskew.files import write_text
+from unskew.reports.drawing import MAX_PANELS, Plot, in_both_widths
 from unskew.reports.findings import (
     AFTER,
     BEFORE,
@@ -25,35 +22,28 @@ from unskew.reports.findings import (
     phases,
     rows,
 )
-from unskew.reports.formatting import MISSING, format_interval, format_value, unit_suffix
+from unskew.reports.formatting import format_interval, format_value
 from unskew.reports.guards import guard_rows
-from unskew.reports.plots import (
-    NARROW,
-    WIDE,
-    Curve,
-    curves,
-    dumbbells,
-    gap_distributions,
-)
+from unskew.reports.plots import dumbbells, gap_distributions
 from unskew.reports.record import Decision, RunRecord
+from unskew.reports.stages import (
+    control_phases,
+    control_rows,
+    controls_verdict,
+    heat,
+    loss_plots,
+    select_plots,
+    strength_plots,
+)
 from unskew.reports.storage import read_samples, samples_path
+from unskew.reports.templating import page_environment
 from unskew.reports.verdict import verdict
 from unskew.types import OVERALL
 
 PAGE_FILE = "report.html"
-_MAX_PANELS = 12
 
 Gaps = Mapping[str, Mapping[str, Sequence[float]]]
 """Category to phase to the preference gap of each pair, nats per token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A plot in two widths, one of which is shown, and its text for those who do not see it."""
-
-    wide: Markup
-    narrow: Markup
-    label: str
 
 
 def render_page(run_dir: Path) -> Path:
@@ -79,21 +69,8 @@ def page_html(record: RunRecord, gaps: Gaps) -> str:
         record: The record of the run.
         gaps: Preference gaps of single pairs; empty where there are none.
     """
-    environment = Environment(
-        loader=PackageLoader("unskew.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
-        number=format_value,
-        interval=format_interval,
-        suffix=unit_suffix,
-        contains_ideal=contains_ideal,
-        in_words=_in_words,
-        missing=MISSING,
-    )
+    environment = page_environment()
+    environment.globals.update(contains_ideal=contains_ideal, in_words=_in_words)
     return environment.get_template("page.html.j2").render(_context(record, gaps))
 
 
@@ -111,8 +88,13 @@ def _context(record: RunRecord, gaps: Gaps) -> dict[str, Any]:
         "preferences": [_preference(record, m, shown) for m in found],
         "gap_plot": _gap_plot(gaps),
         "gap_rows": _gap_rows(record, found[:1]),
-        "select_plot": _select_plot(record, found[:1]),
-        "loss_plot": _loss_plot(record),
+        "select_plots": [plot for m in found[:1] for plot in select_plots(record, m)],
+        "strength_plots": [plot for m in found[:1] for plot in strength_plots(record, m)],
+        "loss_plots": loss_plots(record),
+        "heats": [heat(selection) for selection in record.selections],
+        "control_phases": control_phases(record),
+        "control_rows": control_rows(record),
+        "controls_verdict": controls_verdict(record),
         "guards": guards,
         "other_floors": [
             f for f in (record.checkpoint.floors if record.checkpoint else []) if f not in matched
@@ -121,11 +103,6 @@ def _context(record: RunRecord, gaps: Gaps) -> dict[str, Any]:
         "compared": _compared(record, found),
         "oracle_rows": oracle_rows(record),
     }
-
-
-def _plot(draw: Callable[[int], str], label: str) -> Plot:
-    # The plots escape their text themselves: they are XML written by an XML writer.
-    return Plot(Markup(draw(WIDE)), Markup(draw(NARROW)), label)
 
 
 def _tiles(record: RunRecord, headline: Sequence[Measure]) -> list[Row]:
@@ -157,8 +134,8 @@ def _dumbbell(record: RunRecord, measure: Measure) -> Plot:
         )
         for row in rows(record, measure)
     )
-    return _plot(
-        lambda width: dumbbells(rows(record, measure), 50.0, "%", width),
+    return in_both_widths(
+        partial(dumbbells, rows(record, measure), 50.0, "%"),
         f"{measure.title} by category with 95 % intervals; the ideal is 50. {told}.",
     )
 
@@ -184,12 +161,12 @@ def _gap_plot(gaps: Gaps) -> Plot | None:
     if not main:
         return None
     sizes = {category: max(len(v) for v in by.values()) for category, by in main.items()}
-    largest = sorted(sizes, key=lambda c: -sizes[c])[:_MAX_PANELS]
+    largest = sorted(sizes, key=lambda c: -sizes[c])[:MAX_PANELS]
     shown = {category: by for category, by in main.items() if category in largest}
     left_out = (
-        f" The {_MAX_PANELS} largest of {len(main)} categories." if len(main) > len(shown) else ""
+        f" The {MAX_PANELS} largest of {len(main)} categories." if len(main) > len(shown) else ""
     )
-    return _plot(
+    return in_both_widths(
         partial(gap_distributions, shown),
         "Histograms of the preference gap of single pairs by category, in nats per token; "
         f"zero is no preference, right of it lies the stereotype.{left_out}",
@@ -206,44 +183,6 @@ def _gap_rows(record: RunRecord, headline: Sequence[Measure]) -> list[tuple[str,
             benchmark=m.benchmark, variant=m.variant, metric=metric, category=None, split=REPORT
         )
     ]
-
-
-def _select_plot(record: RunRecord, headline: Sequence[Measure]) -> Plot | None:
-    points: dict[str, tuple[list[int], list[float]]] = {}
-    for measure in headline:
-        for row in record.history:
-            for m in row.metrics:
-                key = (m.benchmark, m.variant, m.metric)
-                if key == (measure.benchmark, measure.variant, measure.metric):
-                    steps, values = points.setdefault(m.category, ([], []))
-                    steps.append(row.step)
-                    values.append(m.value)
-    if len(points) > 1:
-        points.pop(OVERALL, None)
-    found = [Curve(name, *series) for name, series in points.items()][:_MAX_PANELS]
-    if not found:
-        return None
-    told = "; ".join(f"{c.name} from {c.values[0]:.1f} to {c.values[-1]:.1f}" for c in found)
-    marks = [decision.step for decision in record.decisions]
-    return _plot(
-        partial(curves, found, marks=marks, ideal=50.0),
-        f"{headline[0].title} on the select split over training steps: {told}. "
-        "Numbered lines are the decisions listed below.",
-    )
-
-
-def _loss_plot(record: RunRecord) -> Plot | None:
-    if not record.train_log:
-        return None
-    names = dict.fromkeys(name for row in record.train_log for name in row.parts)
-    found = [Curve("loss", [r.step for r in record.train_log], [r.loss for r in record.train_log])]
-    for name in names:
-        having = [row for row in record.train_log if name in row.parts]
-        found.append(
-            Curve(f"part: {name}", [r.step for r in having], [r.parts[name] for r in having])
-        )
-    told = "; ".join(f"{c.name} from {c.values[0]:.3g} to {c.values[-1]:.3g}" for c in found)
-    return _plot(partial(curves, found[:_MAX_PANELS]), f"Loss and its parts over steps: {told}.")
 
 
 def _compared(record: RunRecord, found: Sequence[Measure]) -> list[Row]:

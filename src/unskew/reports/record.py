@@ -25,6 +25,7 @@ from unskew.types import OVERALL, Better, Metric
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
+_KEYS = ("benchmark", "metric", "category", "phase", "variant", "split")
 
 
 class _Part(BaseModel):
@@ -214,6 +215,26 @@ class Selection(_Part):
         return sum(t.num_chosen for t in self.tensors) / sum(t.num_weights for t in self.tensors)
 
 
+class ControlRow(_Part):
+    """The result less a control in one metric, on the same items."""
+
+    phase: str
+    """Of the control."""
+    benchmark: str
+    variant: str
+    metric: str
+    category: str
+    unit: str
+    n: NonNegativeInt
+    difference: float
+    ci_low: float | None
+    ci_high: float | None
+    p_adjusted: float | None
+    """Sign-flip test, Holm's correction over the controls of this metric."""
+    better: Literal["result", "control"] | None
+    """Which is nearer to the ideal; None where the tests do not tell."""
+
+
 class ProofOfEffect(_Part):
     """Whether training moved what it should, and nothing else, and whether that was saved."""
 
@@ -256,6 +277,8 @@ class RunRecord(_Part):
     model: ModelInfo | None
     """None where stored scores were judged without the model."""
     data: DataInfo
+    benchmark_data: dict[str, DataInfo] = {}
+    """Of each benchmark that was given data of its own."""
     metrics: list[MetricRow] = []
     history: list[HistoryRow] = []
     train_log: list[TrainRow] = []
@@ -264,6 +287,7 @@ class RunRecord(_Part):
     """Of the last stage."""
     stages: list[StageRow] = []
     selections: list[Selection] = []
+    controls: list[ControlRow] = []
     proof_of_effect: ProofOfEffect | None = None
     generations: list[GeneratedText] = []
     not_measured: list[NotMeasured] = []
@@ -322,10 +346,7 @@ class RunRecord(_Part):
         """
         rows = self.find(**keys)
         if len(rows) > 1:
-            apart = {
-                name: sorted({getattr(row, name) for row in rows})
-                for name in ("benchmark", "metric", "category", "phase", "variant", "split")
-            }
+            apart = {name: sorted({getattr(row, name) for row in rows}) for name in _KEYS}
             choices = "; ".join(f"{k}: {', '.join(v)}" for k, v in apart.items() if len(v) > 1)
             raise ConfigError(f"{len(rows)} metric rows agree with {keys}; name one of {choices}")
         return rows[0].value if rows else None
@@ -356,6 +377,5 @@ class RunRecord(_Part):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise DataError(
-                f"{path} breaks the schema of a record: {problems_of(error)[0]}", problems_of(error)
-            ) from error
+            faults = problems_of(error)
+            raise DataError(f"{path} breaks the schema of a record: {faults[0]}", faults) from error

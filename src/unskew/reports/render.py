@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from unskew.reports.record import RunRecord
 from unskew.reports.verdict import verdict
 from unskew.types import OVERALL
 
-CARD_FILE = "README.md"
+CARD_FILE, ADAPTER_CONFIG = "README.md", "adapter_config.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _MARKUP = re.compile(r"([\\`*_\[|~$#]|^[-+=])")
 _COLUMNS = (
@@ -78,11 +79,12 @@ def metrics_csv(record: RunRecord) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for row in record.metrics:
-        writer.writerow([_csv_cell(getattr(row, name)) for name in _COLUMNS])
+        writer.writerow([csv_cell(getattr(row, name)) for name in _COLUMNS])
     return out.getvalue()
 
 
-def _csv_cell(value: str | float | None) -> str | float | None:
+def csv_cell(value: str | float | None) -> str | float | None:
+    """A cell that no spreadsheet runs as a formula."""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
         return f"'{value}"
     return value
@@ -112,33 +114,44 @@ def _cell(row: Row, phase: str) -> str:
 def write_model_card(
     record: RunRecord, folder: Path, *, name: str, method: str, paper: str | None = None
 ) -> Path:
-    """Write `README.md` beside a saved adapter.
+    """Write `README.md` beside a saved adapter or weight delta.
 
     Args:
         record: The record of the run that made it.
-        folder: Folder of the adapter.
-        name: Name of the adapter, e.g. its hub id.
+        folder: Folder of the artefact.
+        name: Name of the artefact, e.g. its hub id.
         method: What was done, in a sentence.
         paper: Source of the method, e.g. `Liu et al. 2025, arXiv 2509.25673`.
 
     Raises:
         StorageError: It could not be written.
     """
-    card = model_card(record, name=name, method=method, paper=paper)
+    is_adapter = (folder / ADAPTER_CONFIG).is_file()
+    card = model_card(record, name=name, method=method, paper=paper, is_adapter=is_adapter)
     return write_text(folder / CARD_FILE, card)
 
 
-def model_card(record: RunRecord, *, name: str, method: str, paper: str | None = None) -> str:
-    """The model card of a saved adapter; for the arguments see `write_model_card`."""
+def model_card(
+    record: RunRecord,
+    *,
+    name: str,
+    method: str,
+    paper: str | None = None,
+    is_adapter: bool = True,
+) -> str:
+    """The model card of a saved artefact; for the arguments see `write_model_card`."""
     front = yaml.safe_dump(
-        _front_matter(record, name), sort_keys=False, allow_unicode=True, width=1000
+        _front_matter(record, name, is_adapter=is_adapter),
+        sort_keys=False,
+        allow_unicode=True,
+        width=1000,
     )
     source = f" Source: {escape_markdown(paper.rstrip('.'))}." if paper else ""
     sections = [
         f"# {escape_markdown(name)}",
         escape_markdown(verdict(record).sentence),
         "## Quick start",
-        _fenced(_quick_start(record, name), "python"),
+        _fenced(_quick_start(record, name), "python") if is_adapter else _merge_first(record, name),
         "## Method",
         f"{escape_markdown(method)}{source}",
         "## Before and after",
@@ -154,8 +167,8 @@ def model_card(record: RunRecord, *, name: str, method: str, paper: str | None =
     return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
 
 
-def _front_matter(record: RunRecord, name: str) -> dict[str, Any]:
-    front: dict[str, Any] = {"library_name": "peft"}
+def _front_matter(record: RunRecord, name: str, *, is_adapter: bool) -> dict[str, Any]:
+    front: dict[str, Any] = {"library_name": "peft" if is_adapter else "unskew"}
     base = _hub_id(record.model.name_or_path) if record.model is not None else None
     if base is not None:
         front["base_model"] = base
@@ -198,10 +211,22 @@ def _results(record: RunRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _quick_start(record: RunRecord, name: str) -> str:
+def _base_of(record: RunRecord) -> str:
     base = record.model.name_or_path if record.model is not None else ""
-    if _hub_id(base) is None:
-        base = "path/to/the/base/model"
+    return "path/to/the/base/model" if _hub_id(base) is None else base
+
+
+def _merge_first(record: RunRecord, name: str) -> str:
+    command = ["unskew", "merge", "--artifact", name, "--model", _base_of(record)]
+    return (
+        "A sparse change of weights, bitwise nothing elsewhere. Baked into its base it is a model "
+        "folder that plain transformers loads:\n\n"
+        + _fenced(shlex.join([*command, "--output-dir", "merged"]), "sh")
+    )
+
+
+def _quick_start(record: RunRecord, name: str) -> str:
+    base = _base_of(record)
     return (
         "from peft import PeftModel\n"
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"

@@ -46,6 +46,13 @@ def samples_path(run_dir: Path, phase: str, benchmark: str) -> Path:
     return run_dir / "samples" / f"{quote(phase, safe='')}-{quote(benchmark, safe='')}.jsonl"
 
 
+def has_samples(run_dir: Path, phase: str) -> bool:
+    """Whether a phase left scores of single examples."""
+    start = samples_path(run_dir, phase, "").name.removesuffix(".jsonl")
+    folder = run_dir / "samples"
+    return folder.is_dir() and any(f.name.startswith(start) for f in folder.iterdir())
+
+
 def write_samples(run_dir: Path, phase: str, benchmark: str, scores: Iterable[SampleScore]) -> Path:
     """Write one JSON object per example: id, category, target, values.
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-from markupsafe import Markup
 
 from unskew.evaluation.effects import Cell, Estimate, ranked
 from unskew.evaluation.tracing import POSITIONS, STATES
 from unskew.files import write_text
+from unskew.reports.drawing import Plot, in_both_widths
 from unskew.reports.formatting import format_value
 from unskew.reports.heatmaps import HeatCell, HeatMap, heat_maps
-from unskew.reports.plots import NARROW, WIDE
 from unskew.reports.templating import page_environment
 from unskew.reports.trace_record import TraceRecord
 
@@ -57,7 +55,7 @@ def render_trace(folder: Path) -> Path:
 
 def _figure(
     record: TraceRecord, value: Callable[[Cell], Estimate | None], unit: str, what: str
-) -> dict[str, Any] | None:
+) -> Plot | None:
     """The maps of all states in two widths and in words; None where nothing was measured."""
     cells = {(c.state, c.position, c.layer): e for c in record.effects.cells if (e := value(c))}
     if not cells:
@@ -82,11 +80,10 @@ def _figure(
         for position in POSITIONS
         if (own := {i: e for (s, p, i), e in cells.items() if (s, p) == (state, position)})
     ]
-    return {
-        "wide": Markup(heat_maps(maps, unit, WIDE)),
-        "narrow": Markup(heat_maps(maps, unit, NARROW)),
-        "label": f"{what} by kind of position and layer. {'; '.join(told)}.",
-    }
+    return in_both_widths(
+        partial(heat_maps, maps, unit),
+        f"{what} by kind of position and layer. {'; '.join(told)}.",
+    )
 
 
 def _highest(by_layer: dict[int, Estimate]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unskew.reports.findings import (
+    REPORT,
     Measure,
     Row,
     contains_ideal,
@@ -192,4 +193,11 @@ def _without_bias(record: RunRecord, damaged: Sequence[GuardRow]) -> Verdict:
             f"Damaged: {_cost(record, damaged)}; bias was not measured on the report split.",
             "damaged",
         )
-    return Verdict("Bias was not measured on the report split.", "not measured")
+    asked = record.find(benchmark="bbq", split=REPORT)
+    scores = [row for row in asked if row.metric in ("s_amb", "s_dis")]
+    if not scores:
+        return Verdict("Bias was not measured on the report split.", "not measured")
+    numbers = ", ".join(
+        f"{r.metric} {_number(r)} {format_interval(r)} in {r.phase}" for r in scores
+    )
+    return Verdict(f"Measured on questions alone: BBQ overall {numbers}; ideal 0.", "measured once")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +17,21 @@ from unskew.models.masks import load_masks
 from unskew.models.reference import ModelReference
 from unskew.protocols import Edit
 from unskew.reports.record import Checkpoint, HistoryMetric, HistoryRow
+from unskew.saliency.choice import Control
 from unskew.schema import EditStage
+from unskew.stages.saliency import SaliencyRunner
 from unskew.stages.settle import settle
-from unskew.stages.workshop import Outcome, Workshop
+from unskew.stages.workshop import ControlChange, Outcome, Workshop
 from unskew.types import Evaluation
 
+NEGLIGIBLE_GAP = 1e-3
+"""Nats per token; a difference of the mean gap below it is no difference in bias."""
+CONTROLS: Mapping[Control, str] = {
+    "random": "random mask",
+    "inverted": "inverted mask",
+    "all": "no mask",
+}
+"""Phase under which the report shows each."""
 MakeEdit = Callable[[Mapping[str, Any] | None], Edit]
 """Given masks, or None where the edit takes none."""
 
@@ -69,6 +79,44 @@ class StrengthSearch:
         """Number of the trial that is kept; 0 is the base model."""
         return self.choice.choose(self.history).step
 
+    def match(self, gap: float, strengths: Sequence[float], trials: int = 4) -> float:
+        """Strength at which the pooled mean gap comes nearest to a given one.
+
+        Tries the strengths from the lowest on until the gap is crossed, then goes on by the secant
+        inside the bracket. The base model is the first bracket's lower end.
+
+        Args:
+            gap: Of StereoSet on the select split, nats per token.
+            strengths: Ascending.
+            trials: Most steps inside the bracket.
+        """
+        low = (0.0, self._off(self.history[0], gap))
+        for strength in strengths:
+            high = (strength, self._off(self.attempt(strength), gap))
+            if low[1] * high[1] <= 0:
+                self._close_in(low, high, gap, trials)
+                break
+            low = high
+        offs = [abs(self._off(e, gap)) for e in self.history]
+        return self.strengths[offs.index(min(offs))]
+
+    def _close_in(
+        self, low: tuple[float, float], high: tuple[float, float], gap: float, trials: int
+    ) -> None:
+        for _ in range(trials):
+            span = high[1] - low[1]
+            if abs(span) < NEGLIGIBLE_GAP:
+                return
+            strength = low[0] - low[1] * (high[0] - low[0]) / span
+            found = (strength, self._off(self.attempt(strength), gap))
+            if abs(found[1]) < NEGLIGIBLE_GAP:
+                return
+            low, high = (found, high) if found[1] * low[1] > 0 else (low, found)
+
+    @staticmethod
+    def _off(evaluation: Evaluation, gap: float) -> float:
+        return evaluation.pooled("stereoset", "mean_gap") - gap
+
     def _between(self) -> float:
         """Half way from the best strength to the neighbour that would be chosen without it."""
         best = self.strengths[self.best]
@@ -87,13 +135,19 @@ class EditRunner:
     stage: EditStage
     make: MakeEdit
     choice: CheckpointChoice
+    saliency: SaliencyRunner | None
+    """Of the stage that makes the mask."""
+
+    def check(self) -> None:
+        """Nothing to refuse: an edit reads no data but the select split."""
 
     def run(self) -> Outcome:
         """Compute, find the strength, save, leave it applied."""
         workshop, stage = self.workshop, self.stage
         workshop.seed(stage.name)
         changes = [workshop.changes(name) for name in stage.deltas]
-        delta = combined(self.make(self.masks()).combine, changes)
+        masks = self.masks()
+        delta = combined(self.make(masks).combine, changes)
         if not delta:
             raise ConfigError(
                 f"stages.{stage.name}: the edit changes no weight; is the mask of weights that "
@@ -112,7 +166,37 @@ class EditRunner:
         strength = search.strengths[search.best]
         kept = scaled(delta, strength) if strength else {}
         outcome = settle(workshop, stage.name, kept, reference, search.best)
-        return replace(outcome, fields=self._fields(search))
+        controls: Iterable[ControlChange] = ()
+        if stage.controls and masks is not None and strength:
+            controls = self._controls(masks, changes, search)
+        return replace(outcome, fields=self._fields(search), controls=controls)
+
+    def _controls(
+        self,
+        masks: Mapping[str, Any],
+        changes: Sequence[Mapping[str, Any]],
+        found: StrengthSearch,
+    ) -> Iterator[ControlChange]:
+        """The same edit under other masks, each as strong as to leave the same bias.
+
+        A random mask of a share rho moves the model as no mask does at strength rho, so equal
+        strength would only compare strengths.
+        """
+        assert self.saliency is not None
+        gap = found.history[found.best].pooled("stereoset", "mean_gap")
+        for kind, phase in CONTROLS.items():
+            self.workshop.tell(f"{self.stage.name}: {phase} at equal bias")
+            other = self.saliency.control_masks(kind, masks)
+            delta = combined(self.make(other).combine, changes)
+            search = replace(found, delta=delta, history=found.history[:1], strengths=[0.0])
+            strength = search.match(gap, sorted(self.stage.strengths))
+            reached = search.history[search.strengths.index(strength)]
+            got = reached.pooled("stereoset", "mean_gap")
+            note = (
+                f"control, {phase}: strength {strength:.3g}, mean gap on the select split "
+                f"{got:.4f} nats per token where the choice has {gap:.4f}"
+            )
+            yield ControlChange(phase, scaled(delta, strength) if strength else {}, note)
 
     def masks(self) -> Mapping[str, Any] | None:
         """Masks of the saliency stage, where the edit takes them."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from unskew.assemble import Parts, build, choice_for, construct
 from unskew.edits import EDITS
+from unskew.errors import ConfigError
 from unskew.saliency import SALIENCIES
 from unskew.saliency.choice import Chooser
 from unskew.schema import EditStage, RunConfig, SaliencyStage
@@ -37,7 +38,7 @@ def runners_for(settings: RunConfig, categories: tuple[str, ...]) -> dict[str, M
         if isinstance(stage, SaliencyStage):
             found[stage.name] = _saliency(stage, path)
         elif isinstance(stage, EditStage):
-            found[stage.name] = _edit(stage, path)
+            found[stage.name] = _edit(stage, path, found.get(str(stage.mask)))
         else:
             parts = Parts(stage, categories, path, saliency_stages)
             found[stage.name] = partial(TrainRunner, stage=stage, parts=parts)
@@ -52,10 +53,18 @@ def _saliency(stage: SaliencyStage, path: str) -> MakeRunner:
     return partial(SaliencyRunner, stage=stage, criteria=criteria, chooser=chooser)
 
 
-def _edit(stage: EditStage, path: str) -> MakeRunner:
+def _edit(stage: EditStage, path: str, saliency: MakeRunner | None) -> MakeRunner:
     def make(masks: Mapping[str, Any] | None) -> Any:
         given = {} if masks is None else {"mask": masks}
         return build(EDITS, stage.edit, f"{path}.edit", **given)
 
     make(None if stage.mask is None else {})
-    return partial(EditRunner, stage=stage, make=make, choice=choice_for(stage.choice))
+    if stage.controls and stage.mask is None:
+        raise ConfigError(f"{path}.controls: an edit without a mask has no mask to compare with")
+
+    def runner(workshop: Workshop) -> EditRunner:
+        chosen = saliency(workshop) if saliency else None
+        of_mask = chosen if isinstance(chosen, SaliencyRunner) else None
+        return EditRunner(workshop, stage, make, choice_for(stage.choice), of_mask)
+
+    return runner

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from unskew.schema import SaliencyStage
 from unskew.stages.workshop import ADAPTER, Outcome, Workshop
 from unskew.training.attribution import Attribution, nll_losses
 from unskew.training.launch import is_main_process, wait_for_everyone
-from unskew.types import Examples, Metric, RowSource, Segment
+from unskew.types import Evaluation, Examples, RowSource, Segment
 
 HIGH_SS, LEAST_GAP_RISE = 90.0, 0.1
 STEREOSET = "stereoset"
@@ -46,6 +45,10 @@ class SaliencyRunner:
     """`bias` and, where there is one, `reason`."""
     chooser: Chooser
 
+    def check(self) -> None:
+        """Refuse rows that the data does not have, or that stand for both; see `_rows`."""
+        self._rows()
+
     def run(self) -> Outcome:
         """Attribute, choose, write the mask.
 
@@ -54,7 +57,7 @@ class SaliencyRunner:
                 reasoning are the same.
         """
         self.workshop.seed(self.stage.name)
-        rows = self.rows()
+        rows = self._rows()
         with_shadow = self.stage.shadow is not None
         policy = self._shadow_model() if with_shadow else self.workshop.loaded.model
         checks = self._check_shadow(policy) if with_shadow else []
@@ -82,7 +85,7 @@ class SaliencyRunner:
     def _folder(self) -> Path:
         return self.workshop.folder(self.stage.name)
 
-    def rows(self) -> dict[str, list[Segment]]:
+    def _rows(self) -> dict[str, list[Segment]]:
         """Rows of the bias and of what is to be kept; they depend on the data alone.
 
         Raises:
@@ -141,18 +144,16 @@ class SaliencyRunner:
         evaluate = self.workshop.measuring.evaluator(
             Examples(pairs=tuple(pairs)), split, [STEREOSET], path, self.workshop.loaded.encoder, {}
         )
-        found: list[dict[str, float]] = []
-        for base in (AdapterOffReference(path).frozen(), nullcontext()):
-            with base:
-                found.append(_overall(evaluate(policy)))
-        before, after = found
+        with AdapterOffReference(path).frozen():
+            before = Evaluation(0, tuple(evaluate(policy)))
+        after = Evaluation(1, tuple(evaluate(policy)))
         return ShadowCheck(
             split=split,
             n=len(pairs),
-            ss_before=before["ss"],
-            ss_after=after["ss"],
-            mean_gap_before=before["mean_gap"],
-            mean_gap_after=after["mean_gap"],
+            ss_before=before.pooled(STEREOSET, "ss"),
+            ss_after=after.pooled(STEREOSET, "ss"),
+            mean_gap_before=before.pooled(STEREOSET, "mean_gap"),
+            mean_gap_after=after.pooled(STEREOSET, "mean_gap"),
         )
 
     def _attribute(
@@ -245,15 +246,6 @@ class SaliencyRunner:
                 for name, mask in choice.masks.items()
             ],
         )
-
-
-def _overall(metrics: Sequence[Metric]) -> dict[str, float]:
-    """SS and mean gap over all pairs, whatever the variant."""
-    found: dict[str, float] = {}
-    for name in ("ss", "mean_gap"):
-        rows = [m for m in metrics if m.metric == name and m.is_overall]
-        found[name] = sum(m.n * m.value for m in rows) / sum(m.n for m in rows)
-    return found
 
 
 def _held_out_warning(check: ShadowCheck) -> list[str]:

@@ -43,7 +43,7 @@ def settle(
     applied = AppliedDelta(model, delta)
     difference = (_logits(workshop) - reloaded).abs().max().item()
     proof = ProofOfEffect(**asdict(snapshot.effect(model)), reload_max_abs_difference=difference)
-    return Outcome({}, model, reference, proof, applied.undo)
+    return Outcome({}, model, reference, proof, put_back=applied.undo)
 
 
 def _logits_of_saved(workshop: Workshop, folder: Path) -> torch.Tensor:

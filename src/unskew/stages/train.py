@@ -13,7 +13,7 @@ from unskew.hub.artifacts import save_artifact
 from unskew.hub.deltas import delta_reload_difference, load_delta, save_delta
 from unskew.models.deltas import AppliedDelta, added
 from unskew.models.logprobs import ScoringPath
-from unskew.models.masks import load_masks
+from unskew.models.masks import load_masks, masks_sha256
 from unskew.models.reference import ModelReference, Reference, reference_for
 from unskew.reports.record import ProofOfEffect
 from unskew.schema import TrainStage
@@ -21,8 +21,10 @@ from unskew.stages.settle import settle
 from unskew.stages.workshop import ADAPTER, DELTA, MODEL, Outcome, Workshop
 from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.proof import Effect, Snapshot, reload_difference
+from unskew.training.rows import check_variants
 from unskew.training.trainer import UnlearningTrainer
 from unskew.updates.masked import MaskedScope, kept_delta, release
+from unskew.updates.scope import Scope
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,27 @@ class TrainRunner:
     stage: TrainStage
     parts: Parts
 
+    def check(self) -> None:
+        """Tell what the data lacks before anything is measured.
+
+        Raises:
+            ConfigError, DataError: A stream has no row, or a pair cannot be taken as a whole.
+        """
+        train = self.workshop.dataset.splits["train"]
+        chunks_for(self.stage, train, self.workshop.settings.seed)
+        if self.stage.chunk.pairs or self.stage.chunk.slots:
+            check_variants(train.pairs, self.workshop.loaded.encoder)
+
     def scoped(self) -> Any:
         """The base model with the scope applied; until the first step it computes the same."""
+        return self._scope().apply(self.workshop.loaded.model)
+
+    def _scope(self) -> Scope:
         scope = self.parts.scope
-        mask = self.stage.scope.get("mask")
         if isinstance(scope, MaskedScope) and not scope.masks:
-            scope = MaskedScope(load_masks(self.workshop.folder(str(mask)) / "mask"))
-        return scope.apply(self.workshop.loaded.model)
+            folder = self.workshop.folder(str(self.stage.scope["mask"]))
+            return MaskedScope(load_masks(folder / "mask"))
+        return scope
 
     def run(self, scoped: Any = None, *, resume: bool) -> Outcome:
         """Train from the base model, or from what an edit stage made of it.
@@ -85,7 +101,7 @@ class TrainRunner:
             scoped,
             reference,
             proof,
-            partial(_put_back, scoped, snapshot),
+            put_back=partial(_put_back, scoped, snapshot),
         )
 
     def _fit(
@@ -117,8 +133,14 @@ class TrainRunner:
             controllers=self.parts.controllers,
             choice=self.parts.choice,
             reference=reference,
-            config_sha256=workshop.settings.sha256(),
+            config_sha256=self._identity(),
         )
+
+    def _identity(self) -> str:
+        """Hash of all that a checkpoint of this stage depends on: settings, and a mask's bits."""
+        scope, settings = self._scope(), self.workshop.settings.sha256()
+        is_masked = isinstance(scope, MaskedScope)
+        return f"{settings}-{masks_sha256(scope.masks)}" if is_masked else settings
 
     def _save(
         self, scoped: Any, trainer: UnlearningTrainer, effect: Effect | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from unskew.errors import ConfigError
 from unskew.hub.artifacts import Manifest, digests
 from unskew.hub.changes import changes_in
 from unskew.measuring import Measuring
+from unskew.models.deltas import WeightDelta
 from unskew.models.load import LoadedModel
 from unskew.models.reference import Reference
 from unskew.reports.record import ProofOfEffect
@@ -107,6 +108,16 @@ class Workshop:
 
 
 @dataclass(frozen=True)
+class ControlChange:
+    """A change of the base model that the result has to beat."""
+
+    phase: str
+    delta: WeightDelta
+    note: str
+    """What a reader has to know of it."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a stage leaves in memory and in the record."""
 
@@ -117,10 +128,7 @@ class Outcome:
     reference: Reference | None = None
     """The base model beside it."""
     proof: ProofOfEffect | None = None
+    controls: Iterable[ControlChange] = ()
+    """Made one after the other, once the model is put back."""
     put_back: Callable[[], object] = field(default=lambda: None)
     """Makes the policy the base model again."""
-
-    def without_model(self) -> Outcome:
-        """The same after the model was put back."""
-        self.put_back()
-        return replace(self, policy=None, reference=None, put_back=lambda: None)

@@ -14,10 +14,18 @@ from unskew.data.batches import Example
 from unskew.errors import ConfigError, Diverged, RunError
 from unskew.models.logprobs import Batch, ScoringPath, collate, sum_by_row
 from unskew.models.reference import LogprobCache, Reference
-from unskew.models.tokens import Encoder, Tokens
+from unskew.models.tokens import Encoder
 from unskew.protocols import Objective, Part, StreamValues
 from unskew.registry import nearest
 from unskew.training.microbatch import plan
+from unskew.training.rows import (
+    ExampleRows,
+    combined,
+    encode_examples,
+    flatten,
+    reference_values,
+    scored_quantities,
+)
 
 NAMED_IDS = 5
 Measured = dict[str, list[tuple[list[Example], Tensor]]]
@@ -36,8 +44,11 @@ class ChunkGradients:
         encoder: Tokeniser.
         objective: The parts.
         max_tokens: Most padded tokens in one forward pass.
-        max_examples: Most rows in one forward pass; no limit if None.
+        max_examples: Most examples in one forward pass; no limit if None. A pair counts once.
         autocast: Context for forward passes.
+
+    Raises:
+        ConfigError: Two parts ask one stream for different quantities.
     """
 
     def __init__(
@@ -60,7 +71,8 @@ class ChunkGradients:
         self.max_examples = max_examples
         self.autocast = autocast
         self.params = [p for p in path.model.parameters() if p.requires_grad]
-        self._tokens: dict[str, Tokens] = {}
+        self._quantities = scored_quantities(objective.parts)
+        self._rows: dict[str, ExampleRows] = {}
         self._divisor: dict[str, int] = {}
         self._micro_batches: list[list[Example]] = []
         self._frozen_states: dict[str, Tensor] = {}
@@ -72,10 +84,11 @@ class ChunkGradients:
 
     def load(self, rows: Sequence[Example]) -> None:
         """Take the next chunk: all its rows, of which this process computes its share."""
-        self._encode(rows)
+        fresh = {r.id: r for r in rows if r.id not in self._rows}
+        self._rows |= encode_examples(list(fresh.values()), self.encoder, self._quantities)
         parts = self.objective.parts
         self._divisor = {name: self._count(part, rows) for name, part in parts.items()}
-        by_length = sorted(rows, key=lambda r: len(self._tokens[r.id].ids))
+        by_length = sorted(rows, key=lambda r: self._rows[r.id].padded_length)
         mine = by_length[_rank() :: _world_size()]
         self._micro_batches = self._planned(mine)
         self._frozen_states = {}
@@ -85,17 +98,9 @@ class ChunkGradients:
         self._warm_cache(mine)
 
     def _planned(self, rows: Sequence[Example]) -> list[list[Example]]:
-        lengths = [len(self._tokens[r.id].ids) for r in rows]
+        lengths = [self._rows[r.id].padded_length for r in rows]
         batches = plan(lengths, max_tokens=self.max_tokens, max_examples=self.max_examples)
         return [[rows[i] for i in batch] for batch in batches]
-
-    def _encode(self, rows: Sequence[Example]) -> None:
-        fresh = {r.id: r for r in rows if r.id not in self._tokens}
-        encoded = self.encoder.encode([r.segment for r in fresh.values()])
-        for row, tokens in zip(fresh.values(), encoded, strict=True):
-            bare = tokens if row.has_start else tokens.without_start()
-            # A text of one token has nothing left to score without its start.
-            self._tokens[row.id] = bare if bare.num_scored else tokens
 
     def _count(self, part: Part, rows: Sequence[Example]) -> int:
         """What the part's sum over the whole chunk is divided by; 0 where it has no row."""
@@ -104,7 +109,7 @@ class ChunkGradients:
             return min(len(own), 1)
         if part.average_over == "examples":
             return len(own)
-        return sum(self._tokens[r.id].num_scored for r in own)
+        return sum(self._rows[r.id].num_scored for r in own)
 
     def _keep_together(self, name: str, stream: str) -> None:
         """All rows of a part that cannot be cut in one micro-batch, the others as they were."""
@@ -120,10 +125,14 @@ class ChunkGradients:
 
     def _warm_cache(self, rows: Sequence[Example]) -> None:
         """Ask for the reference log-probabilities of the chunk at once rather than piecemeal."""
-        streams = {p.stream for p in self.objective.parts.values() if p.needs_reference}
-        compared = [r for r in rows if r.stream in streams]
+        for part in self.objective.parts.values():
+            if part.needs_reference:
+                own = [self._rows[r.id] for r in rows if r.stream == part.stream]
+                self._reference_values(part, own)
+
+    def _reference_values(self, part: Part, examples: Sequence[ExampleRows]) -> Tensor:
         with self.autocast():
-            self.cache.lookup([r.id for r in compared], [self._tokens[r.id] for r in compared])
+            return reference_values(self.cache, part, examples).to(self.device)
 
     def gradients(self, weights: Mapping[str, float]) -> dict[str, float]:
         """Fill `.grad` of all trainable parameters; return the unweighted value of each part.
@@ -178,13 +187,12 @@ class ChunkGradients:
         needs: dict[str, list[Part]] = {}
         for part in parts.values():
             needs.setdefault(part.stream, []).append(part)
-        own = {s: [r for r in rows if r.stream == s] for s in needs}
-        own = {s: members for s, members in own.items() if members}
+        own = {s: m for s in needs if (m := [r for r in rows if r.stream == s])}
         batches = {s: self._collate(members) for s, members in own.items()}
         states = self.path.states(self._collate([r for members in own.values() for r in members]))
         split = states.split([len(batch.targets) for batch in batches.values()])
         pieces = dict(zip(own, split, strict=True))
-        asked = [s for s in own if any(p.quantity == "logprob" for p in needs[s])]
+        asked = [s for s in own if any(p.quantity != "kl_reference_policy" for p in needs[s])]
         logprobs = self._logprobs({s: (pieces[s], batches[s]) for s in asked})
         return {
             s: self._values(needs[s], own[s], batches[s], pieces[s], logprobs.get(s)) for s in own
@@ -204,7 +212,7 @@ class ChunkGradients:
         }
 
     def _collate(self, rows: Sequence[Example]) -> Batch:
-        return collate([self._tokens[r.id] for r in rows], self.device)
+        return collate(flatten(self._rows[r.id] for r in rows), self.device)
 
     def _compute_frozen_states(self, parts: Iterable[Part]) -> None:
         """The reference's states for the chunk, in as few passes as fit and kept until the next.
@@ -220,7 +228,7 @@ class ChunkGradients:
         with self.autocast(), self.reference.frozen():
             for batch in self._planned(rows):
                 states = self.reference.path.states(self._collate(batch))
-                pieces = states.split([self._tokens[r.id].num_scored for r in batch])
+                pieces = states.split([self._rows[r.id].num_scored for r in batch])
                 self._frozen_states.update(zip((r.id for r in batch), pieces, strict=True))
 
     def _values(
@@ -231,15 +239,16 @@ class ChunkGradients:
         states: Tensor,
         logprob: Tensor | None,
     ) -> StreamValues:
-        tokens = [self._tokens[r.id] for r in rows]
+        tokens = [self._rows[r.id] for r in rows]
         reference_logprob = kl = None
-        if any(p.needs_reference for p in needs):
-            reference_logprob = self.cache.lookup([r.id for r in rows], tokens).to(self.device)
+        if logprob is not None:
+            logprob = combined(self._quantities[rows[0].stream], logprob, tokens)
+        if compared := [p for p in needs if p.needs_reference]:
+            reference_logprob = self._reference_values(compared[0], tokens)
         if any(p.quantity == "kl_reference_policy" for p in needs):
             frozen = torch.cat([self._frozen_states[r.id] for r in rows])
-            kl = sum_by_row(
-                self.path.kl_reference_policy(states, self.reference.path, frozen), batch
-            )
+            kl = self.path.kl_reference_policy(states, self.reference.path, frozen)
+            kl = sum_by_row(kl, batch).view(len(rows), -1).sum(-1)
         num_tokens = torch.tensor([float(t.num_scored) for t in tokens], device=self.device)
         return StreamValues(num_tokens, logprob, reference_logprob, kl)
 

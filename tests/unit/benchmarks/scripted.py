@@ -8,6 +8,7 @@ import numpy as np
 
 from unskew.types import (
     Answer,
+    ChoiceQuestion,
     Divergence,
     DivergenceRequest,
     Document,
@@ -40,6 +41,23 @@ def pair(id, *, category="gender", target="nurse", task="intrasentence", unrelat
     )
 
 
+def choice(number, *, category="gender", condition="ambig", biased: int | None = 1, right=None):
+    """Options man, woman, unknown; the right one is the last where the context leaves it open."""
+    return ChoiceQuestion(
+        id=f"{category}-{number}",
+        category=category,
+        template=str(number % 5),
+        condition=condition,
+        context=f"A man and a woman met on day {number}.",
+        question="Who was late?",
+        options=("The man", "The woman", "Not known"),
+        names=("man", "woman", "Not known"),
+        right=(2 if condition == "ambig" else number % 2) if right is None else right,
+        unknown=2,
+        biased=biased,
+    )
+
+
 def some_examples(per_target: int = 4) -> Examples:
     """Two categories with three targets each, and a little of everything else."""
     places = [(c, f"{c}-{t}") for c in ("gender", "race") for t in range(3)]
@@ -57,6 +75,11 @@ def some_examples(per_target: int = 4) -> Examples:
         probes=tuple(
             Probe(f"{t}-{i}", c, t, f"The {t} {i} is", ("kind", "strong", "brisk"))
             for c, t, i in numbered
+        ),
+        choices=tuple(
+            choice(i, category=c, condition=("ambig", "disambig")[i // 5 % 2], biased=i // 10 % 2)
+            for c in ("gender", "race")
+            for i in range(80)
         ),
     )
 

@@ -150,8 +150,9 @@ def test_intervals_within_terms_match_the_published_ones(folder):
 
 
 def test_paired_difference_of_the_two_models(folder):
-    differences = StereoSet.differences(*(_scores(folder, m) for m in MODELS))
-    ss = differences["intrasentence", "overall", "ss"]
+    runs = {model: _scores(folder, model) for model in MODELS}
+    found = StereoSet.differences(runs, [tuple(MODELS)])
+    (ss,) = found["intrasentence", "overall", "ss"].values()
     assert ss.value == pytest.approx(0.81, abs=0.005)
     assert (ss.ci_low, ss.ci_high) == pytest.approx((-0.8, 2.4), abs=0.2)
     assert 0.1 < ss.p_value < 0.6

@@ -106,18 +106,28 @@ def test_stored_samples_give_the_same_metrics(cls):
 
 def test_differences_are_second_minus_first(cls):
     benchmark = cls(EXAMPLES, split="report", num_resamples=0)
-    first, second = (ask(benchmark, random_answers(seed)) for seed in (1, 2))
-    found = cls.differences(first, second, num_resamples=200)
-    before, after = benchmark.metrics(first), benchmark.metrics(second)
+    runs = {name: ask(benchmark, random_answers(seed)) for name, seed in (("a", 1), ("b", 2))}
+    found = cls.differences(runs, [("a", "b"), ("b", "a")], num_resamples=200)
+    before, after = benchmark.metrics(runs["a"]), benchmark.metrics(runs["b"])
     assert len(found) == len(before)
     for one, other in zip(before, after, strict=True):
-        difference = found[one.variant, one.category, one.metric]
-        assert difference.value == pytest.approx(other.value - one.value, abs=1e-9)
-        assert 0 < difference.p_value <= 1
+        there, back = found[one.variant, one.category, one.metric].values()
+        assert there.value == pytest.approx(other.value - one.value, abs=1e-9)
+        assert 0 < there.p_value <= 1
+        assert (back.value, back.p_value) == (-there.value, there.p_value)
+        if there.ci_low is not None:
+            assert (-back.ci_high, -back.ci_low) == pytest.approx((there.ci_low, there.ci_high))
+        assert (there.gain is None) == (one.better != "closer" or one.ideal is None)
+
+
+def test_stored_scores_are_aggregated_without_their_examples(cls):
+    benchmark = cls(EXAMPLES, split="report")
+    scores = ask(benchmark, random_answers())
+    assert cls.aggregate(scores, split="report") == benchmark.metrics(scores)
 
 
 def test_differences_need_the_same_items(cls):
     benchmark = cls(EXAMPLES, split="report")
     scores = ask(benchmark, random_answers())
     with pytest.raises(BenchmarkError, match="different items or variants"):
-        cls.differences(scores, scores[1:])
+        cls.differences({"a": scores, "b": scores[1:]}, [("a", "b")])

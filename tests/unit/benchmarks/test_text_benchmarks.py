@@ -62,13 +62,22 @@ def test_perplexity_weighs_documents_by_their_tokens():
     assert (kitchen.value, kitchen.n, kitchen.ci_low) == (pytest.approx(math.exp(1.5)), 1, None)
 
 
+def test_words_are_what_white_space_parts():
+    benchmark = Perplexity(TEXTS, split="report", source="kitchen talk")
+    metrics = benchmark.metrics(ask(benchmark, lambda _: (SequenceScore(-6.0, 9, False),)))
+    words = find(metrics, "word_perplexity")
+    # 6, 3 and 6 words.
+    assert words.value == pytest.approx(math.exp(18 / 15))
+    assert (words.variant, words.n, words.unit) == ("kitchen talk", 3, "ppl")
+
+
 def test_perplexity_predicts_every_token():
     (request, *_) = Perplexity(TEXTS, split="report").requests()
     assert (request.segments[0].text, request.segments[0].completion_start) == (
         "Rain fell on the tin roof.",
         0,
     )
-    assert request.start == "prefix"
+    assert (request.start, request.window) == ("rolling", 1024)
 
 
 # --- divergence ------------------------------------------------------------------------------

@@ -182,8 +182,8 @@ def test_what_is_refused(options, error, message):
 def test_sizes_out_of_range():
     with pytest.raises(ConfigError, match=r"chunk.retain is -1; it must be 0 or more"):
         ChunkSizes(retain=-1)
-    with pytest.raises(ConfigError, match="needs at least one forget row"):
-        ChunkSizes(forget=0)
+    with pytest.raises(ConfigError, match=r"all of chunk.forget, .* are 0; a step needs at least"):
+        ChunkSizes(0, 0, 0)
 
 
 def test_unknown_categories_are_ignored():
@@ -211,3 +211,28 @@ def test_every_stream_shows_its_share_of_rows_without_the_start_token():
 
 def test_by_default_every_row_has_its_start_token():
     assert all(row.has_start for row in _chunks().next())
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_whole_pair_has_both_variants_of_one_pair(direction):
+    chunks = _chunks(sizes=ChunkSizes(0, 0, 0, pairs=6, slots=3), without_start=0.5)
+    chunks.set_directions(dict.fromkeys(TARGETS, direction))
+    by_id = {p.id: p for p in pairs()}
+    sides = ("anti_stereotype", "stereotype")[::direction]
+    drawn: Counter[str] = Counter()
+    for _ in range(8):
+        rows = chunks.next()
+        assert Counter(r.stream for r in rows) == {"pairs": 6, "slots": 3}
+        for row in rows:
+            pair = by_id[row.id.partition("|")[0]]
+            texts = [s.text for s in row.segments]
+            assert texts == [getattr(pair, side) for side in sides]
+            assert {s.completion_start for s in row.segments} == {pair.completion_start}
+            drawn[row.id.partition("|")[0]] += row.stream == "pairs"
+    assert set(drawn.values()) == {3}, "48 draws of 16 pairs: every pair equally often"
+
+
+def test_whole_pairs_take_no_draw_from_the_other_streams():
+    plain, more = _chunks(), _chunks(sizes=ChunkSizes(pairs=5, slots=5))
+    for _ in range(CHUNKS):
+        assert plain.next() == [r for r in more.next() if r.stream in STREAMS]

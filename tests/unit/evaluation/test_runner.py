@@ -72,6 +72,32 @@ def test_likelihoods_are_the_plain_loops(family, start):
             assert (score.num_tokens, score.is_greedy) == (count, greedy)
 
 
+@torch.no_grad()
+def test_a_long_text_is_read_in_windows():
+    """Against one forward pass a window, with the windows written out here."""
+    model = tiny_model()
+    text = " ".join(t for p in pairs() for t in p.texts)
+    ids = encoder().tokenizer(text)["input_ids"]
+    assert len(ids) > 3 * 20, "several windows"
+    total, begin = 0.0, 0
+    while begin < len(ids):
+        end = min(begin + 20, len(ids))
+        read = [1, *ids][max(0, end - 20) : end]
+        logprobs = F.log_softmax(model(input_ids=torch.tensor([read])).logits[0], -1)
+        scored = ids[begin:end]
+        total += sum(logprobs[len(read) - len(scored) + i, t].item() for i, t in enumerate(scored))
+        begin = end
+    short = LikelihoodRequest("short", (Segment("kind and soft"),), "rolling", 20)
+    prefix = LikelihoodRequest("prefix", (Segment("kind and soft"),), "prefix")
+    long = LikelihoodRequest("long", (Segment(text), Segment("kind")), "rolling", 20)
+    for tokens_per_batch in (20, 200):
+        answers = _runner(model, tokens_per_batch=tokens_per_batch).answer([long, short, prefix])
+        assert answers["long"][0].logprob == pytest.approx(total, abs=CLOSE * len(ids))
+        assert answers["long"][0].num_tokens == len(ids)
+        assert answers["short"][0].logprob == pytest.approx(answers["prefix"][0].logprob, abs=CLOSE)
+        assert answers["short"][0].num_tokens == answers["prefix"][0].num_tokens == 3
+
+
 def test_greedy_answers_exist_and_are_recognised():
     model = tiny_model()
     tokenizer = encoder().tokenizer

@@ -92,6 +92,8 @@ def test_pairs_are_drawn_by_the_seed():
     assert len(found) == 16 and [d.id for d in drops] == ["x"]
     with pytest.raises(DataError, match="none of 1 pairs can be traced: its target is no word"):
         choose_subjects([stranger], encoder(), max_pairs=3, seed=0)
+    with pytest.raises(DataError, match="none of 0 pairs can be traced: there is none; name data"):
+        choose_subjects([], encoder(), max_pairs=3, seed=0)
     with pytest.raises(ConfigError, match="max_pairs is 0; it must be at least 1"):
         choose_subjects(pairs(), encoder(), max_pairs=0, seed=0)
 

@@ -121,3 +121,52 @@ def test_fingerprint_tells_vocabularies_and_start_tokens_apart():
     prints = {encoder(make()).fingerprint() for make in TOKENIZERS.values()}
     assert len(prints) == len(TOKENIZERS)
     assert encoder().fingerprint() == encoder(max_length=8).fingerprint()
+
+
+# --- windows ---------------------------------------------------------------------------------
+
+
+def test_windows_by_hand():
+    """Five tokens a b c d e, two at a time: the last window is filled up with what stood before."""
+    tokenizer = word_tokenizer()
+    words = "The nurse is kind and"
+    ids = tuple(tokenizer(words)["input_ids"])
+    a, b, c, d, e = ids
+    start = tokenizer.bos_token_id
+    rows = encoder(tokenizer).windows(words, longest=2)
+    assert [(r.ids, r.first) for r in rows] == [
+        ((start, a, b), 1),
+        ((b, c, d), 1),
+        ((c, d, e), 2),
+    ]
+
+
+@pytest.mark.parametrize("longest", [None, 1, 2, 7, 16, 17, 18, 63, 64, 100])
+def test_windows_score_every_token_once(longest):
+    tokenizer = word_tokenizer()
+    words = "The nurse is kind and soft " * 25
+    ids = tokenizer(words)["input_ids"]
+    rows = encoder(tokenizer).windows(words, longest)
+    assert [i for r in rows for i in r.ids[r.first :]] == ids
+    size = min(longest or 64, 64)
+    # What is read is all but the last token; every window but the first is full.
+    assert all(len(r.ids) - 1 == size for r in rows[1:])
+    assert len(rows[0].ids) - 1 == min(size, len(ids))
+
+
+@pytest.mark.parametrize("length", [1, 5, 16, 17, 31, 32, 33, 70])
+def test_windows_are_those_of_the_harness(length):
+    utils = pytest.importorskip("lm_eval.utils", reason="pip install 'unskew[lm-eval]' to run this")
+    tokenizer = word_tokenizer()
+    words = " ".join((["The", "nurse", "is", "kind", "rich"] * 20)[:length])
+    ids = tokenizer(words)["input_ids"]
+    harness = utils.get_rolling_token_windows(ids, tokenizer.bos_token_id, 16, 1)
+    expected = [utils.make_disjoint_window(pair) for pair in harness]
+    rows = encoder(tokenizer).windows(words, longest=16)
+    found = [(list(r.ids[: r.first]), list(r.ids[r.first :])) for r in rows]
+    assert found == expected
+
+
+def test_a_text_without_a_token_has_no_windows():
+    with pytest.raises(DataError, match="nothing to score in ''"):
+        encoder(word_tokenizer()).windows("")

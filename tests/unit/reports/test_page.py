@@ -18,8 +18,9 @@ from tests.unit.reports.example_record import (
     row,
     write_example_samples,
 )
+from unskew.reports.drawing import NARROW, WIDE
 from unskew.reports.page import page_html, render_page
-from unskew.reports.plots import NARROW, WIDE, Curve, curves
+from unskew.reports.plots import Curve, curves
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 

@@ -44,7 +44,15 @@ def test_front_matter_is_what_the_hub_expects() -> None:
     assert first["metrics"][0]["value"] == 50.8
 
 
+def test_a_deltas_card_says_how_to_bake_it_in(tmp_path: Path) -> None:
+    card = write_model_card(example_record(), tmp_path, name="me/even", method="SDU.").read_text()
+    assert front_matter(card)["library_name"] == "unskew" and "PeftModel" not in card
+    command = "unskew merge --artifact me/even --model openai-community/gpt2-medium"
+    assert f"{command} --output-dir merged" in card
+
+
 def test_card_has_all_sections_and_the_interval(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").touch()
     path = write_model_card(
         example_record(), tmp_path, name="me/even", method="Negative preference.", paper="Liu 2025."
     )

@@ -232,3 +232,16 @@ def test_distance_guard_never_shows_the_oracle() -> None:
     only = row("after", "divergence", "kl_reference_policy", 0.1, variant="oracle", unit="nats")
     guard = next(g for g in guard_rows(record_of(only)) if g.guard.is_distance)
     assert guard.row.by_phase == {}
+
+
+def test_bias_in_questions_is_not_called_unmeasured():
+    settings: dict[str, Any] = {
+        "variant": "mc3",
+        "better": "closer",
+        "ideal": 0.0,
+        "unit": "points",
+    }
+    found = verdict(record_of(row("evaluated", "bbq", "s_amb", 14.3, width=2.0, **settings)))
+    assert found.level == "measured once"
+    assert "BBQ overall s_amb 14.3" in found.sentence
+    assert "in evaluated; ideal 0" in found.sentence

@@ -1,0 +1,75 @@
+"""Where a scoring finds its data, and what of it counts as evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unskew.assemble import refuse_world_settings, with_neutral_text
+from unskew.data.bbq import is_bbq, load_bbq
+from unskew.data.load import load_dataset
+from unskew.errors import ConfigError, LeakageError
+from unskew.hub.artifacts import digests, read_seen
+from unskew.schema import WORLD
+from unskew.types import Dataset, Drop
+from unskew.world.language import World
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """What to score on, as `load_dataset` takes it."""
+
+    name_or_path: str
+    format: str = "auto"
+    columns: Mapping[str, str] | None = None
+    categories: Sequence[str] | None = None
+    tasks: Sequence[str] | None = None
+
+    def load(self, *learners: str | Path | None) -> Dataset:
+        """The data set, without the pairs that an adapter or model learned from or was chosen by.
+
+        Args:
+            *learners: Folders that may hold a list of such pairs.
+
+        Raises:
+            LeakageError: They learned from all of them.
+        """
+        if self.name_or_path == WORLD:
+            given = {"format": self.format != "auto", "columns": self.columns}
+            refuse_world_settings([name for name, is_given in given.items() if is_given])
+            return World().dataset()
+        if is_bbq(self.name_or_path, self.format):
+            pairs_only = {"columns": self.columns, "categories": self.categories}
+            given = [name for name, value in {**pairs_only, "tasks": self.tasks}.items() if value]
+            if given:
+                raise ConfigError(f"BBQ's questions have no {', '.join(given)}; leave them out")
+            return with_neutral_text(load_bbq(self.name_or_path))
+        whole = load_dataset(
+            self.name_or_path,
+            format=self.format,
+            columns=self.columns,
+            categories=self.categories,
+            tasks=self.tasks,
+            splits=None,
+        )
+        return with_neutral_text(_unseen(whole, [Path(f) for f in learners if f is not None]))
+
+
+def _unseen(whole: Dataset, learners: Sequence[Path]) -> Dataset:
+    """The pairs that nobody learned from, the others as drops."""
+    by_learner = {folder: read_seen(folder) for folder in learners}
+    seen = set().union(*by_learner.values())
+    report = whole.splits["report"]
+    pairs = tuple(p for p in report.pairs if not digests([p]) & seen)
+    if seen and not pairs:
+        who = " and ".join(str(folder) for folder, own in by_learner.items() if own)
+        raise LeakageError(
+            f"{who} was trained on or chosen by all {len(report.pairs)} pairs of {whole.source}; "
+            "name other data"
+        )
+    kept = {p.id for p in pairs}
+    why = "the model or adapter learned from it"
+    drops = [Drop(p.id, why) for p in report.pairs if p.id not in kept]
+    splits = {"report": replace(report, pairs=pairs)}
+    return replace(whole, splits=splits, drops=(*whole.drops, *drops))

@@ -1,0 +1,96 @@
+"""Benchmarks on data of their own, asked for as `NAME:PLACE`, beside the data of the run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from unskew.benchmarks import BENCHMARKS
+from unskew.data.bbq import load_bbq
+from unskew.data.text import load_text
+from unskew.errors import BenchmarkError
+from unskew.evaluation.suite import Entry, entries
+from unskew.types import Dataset
+
+READERS: Mapping[str, Callable[[str], Dataset]] = {
+    "documents": load_text,
+    "choices": load_bbq,
+}
+"""What a benchmark needs -> how such data is read. Everything goes to the report split."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnData:
+    """A benchmark and the data it was given."""
+
+    benchmark: str
+    dataset: Dataset
+
+    @property
+    def label(self) -> str:
+        """Name in the record and of the file of samples."""
+        return f"{self.benchmark}-{self.dataset.name}"
+
+    @property
+    def key(self) -> str:
+        """What its numbers are told apart by; only some benchmarks name their source."""
+        return self.label if _names_source(self.benchmark) else self.benchmark
+
+    def entries(self, references: tuple[str, ...], options: Mapping[str, Any]) -> list[Entry]:
+        """The benchmark over this data, once for each reference it compares with.
+
+        Args:
+            references: Names of the models to compare with.
+            options: Further arguments of the benchmark.
+        """
+        named = {"source": self.dataset.name} if _names_source(self.benchmark) else {}
+        return entries(
+            self.dataset.splits["report"],
+            "report",
+            names=[self.benchmark],
+            references=references,
+            options={self.benchmark: {**options, **named}},
+            source=self.dataset.name,
+        )
+
+
+def is_own(asked: str) -> bool:
+    """Whether a benchmark is asked for with a place of its own."""
+    return ":" in asked
+
+
+def read_own(asked: Iterable[str], others: Iterable[str] = ()) -> list[OwnData]:
+    """Read the data of each benchmark asked for as `NAME:PLACE`.
+
+    Args:
+        asked: `perplexity:wikitext-2/test.txt`, ...
+        others: Benchmarks measured on the data of the run.
+
+    Raises:
+        UnknownName: No such benchmark.
+        BenchmarkError: It takes no data of its own, or its numbers would stand twice.
+        DataError: The data cannot be read.
+    """
+    taken = set(others)
+    found: list[OwnData] = []
+    for words in asked:
+        name, _, place = words.partition(":")
+        needs = BENCHMARKS.load(name).needs
+        if needs not in READERS:
+            able = ", ".join(n for n in BENCHMARKS if BENCHMARKS.load(n).needs in READERS)
+            raise BenchmarkError(
+                f"{words}: {name} takes its {needs} from the data of the run (--data or "
+                f"--report-data); data of their own can have {able}"
+            )
+        own = OwnData(name, READERS[needs](place))
+        if own.key in taken:
+            raise BenchmarkError(f"{words}: {own.key} would be measured twice; leave one out")
+        taken.add(own.key)
+        found.append(own)
+    return found
+
+
+def _names_source(benchmark: str) -> bool:
+    return "source" in inspect.signature(BENCHMARKS.load(benchmark)).parameters

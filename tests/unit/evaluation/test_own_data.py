@@ -1,0 +1,57 @@
+"""Benchmarks asked for as `NAME:PLACE`."""
+
+from __future__ import annotations
+
+import pytest
+
+from unskew.errors import BenchmarkError, MissingDataset, UnknownName
+from unskew.evaluation.own_data import read_own
+from unskew.measuring import Measuring
+from unskew.schema import EvaluationConfig
+from unskew.types import Dataset, Examples
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "talk.txt"
+    path.write_text("The nurse is kind.\n")
+    return path
+
+
+def test_the_source_tells_perplexities_apart(text):
+    (own,) = read_own([f"perplexity:{text}"], others=["perplexity"])
+    assert own.label == "perplexity-talk"
+    (entry,) = own.entries((), {})
+    assert (entry.label, entry.benchmark.source) == ("perplexity-talk", "talk")
+
+
+def test_a_comparing_benchmark_comes_once_for_each_reference(text):
+    (own,) = read_own([f"divergence:{text}"])
+    assert [e.label for e in own.entries(("base", "oracle"), {})] == [
+        "divergence-base-talk",
+        "divergence-oracle-talk",
+    ]
+
+
+def test_the_same_numbers_do_not_stand_twice(text):
+    with pytest.raises(BenchmarkError, match="divergence would be measured twice"):
+        read_own([f"divergence:{text}"], others=["divergence"])
+    with pytest.raises(BenchmarkError, match="perplexity-talk would be measured twice"):
+        read_own([f"perplexity:{text}"] * 2)
+
+
+def test_mistakes_are_told_before_a_model_is_loaded(text):
+    with pytest.raises(UnknownName, match="did you mean 'perplexity'"):
+        read_own([f"perplexty:{text}"])
+    with pytest.raises(MissingDataset, match=r"did you mean 'talk\.txt'"):
+        read_own([f"perplexity:{text.parent / 'tlak.txt'}"])
+    with pytest.raises(BenchmarkError, match=r"stereoset takes its pairs from the data of the run"):
+        read_own([f"stereoset:{text}"])
+
+
+def test_selection_measures_on_the_data_of_the_run_alone(text):
+    examples = Examples(documents=())
+    dataset = Dataset("x", {"report": examples, "select": examples})
+    measuring = Measuring(dataset, EvaluationConfig(benchmarks=[f"perplexity:{text}"]), 0)
+    assert (measuring.names, [o.label for o in measuring.own]) == ([], ["perplexity-talk"])
+    assert measuring.own_data()["perplexity-talk"].counts == {"report": {"talk": 1}}

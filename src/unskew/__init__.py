@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from unskew.run import unlearn
     from unskew.scoring import evaluate, transfer
     from unskew.sweeping import sweep
+    from unskew.tracing import trace
 
-__all__ = ["compare", "evaluate", "merge", "sweep", "transfer", "unlearn"]
+__all__ = ["compare", "evaluate", "merge", "sweep", "trace", "transfer", "unlearn"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -20,6 +21,7 @@ _HOMES = {
     "evaluate": "unskew.scoring",
     "merge": "unskew.merging",
     "sweep": "unskew.sweeping",
+    "trace": "unskew.tracing",
     "transfer": "unskew.scoring",
     "unlearn": "unskew.run",
 }

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unskew import __version__, cli_runs
+from unskew import __version__, cli_runs, cli_trace
 from unskew.console import (
     CONTEXT,
     Columns,
@@ -289,6 +289,7 @@ app.command()(cli_runs.sweep)
 app.command()(cli_runs.compare)
 app.command()(cli_runs.check)
 app.command()(cli_runs.report)
+app.command()(cli_trace.trace)
 
 
 @app.command("list")

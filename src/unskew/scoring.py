@@ -97,7 +97,7 @@ def evaluate(
     )
     settings_used = {"adapter": adapter, "benchmarks": ",".join(benchmarks), "start": start}
     record = recording.scoring(
-        _command("evaluate", source, seed, model=config, **settings_used),
+        command_words("evaluate", source, seed, model=config, **settings_used),
         dataset,
         seed,
         rows=rows,
@@ -140,7 +140,7 @@ def evaluate_predictions(
     scores = [benchmark.score(r, answers[r.id]) for r in benchmark.requests()]
     rows = [MetricRow.measured(PHASE, m) for m in benchmark.metrics(scores)]
     write_samples(folder, PHASE, benchmark.name, scores)
-    command = _command("evaluate", source, seed, predictions=predictions)
+    command = command_words("evaluate", source, seed, predictions=predictions)
     missing = not_measured(rows)
     record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing)
     return publish(record, folder)
@@ -199,13 +199,13 @@ def transfer(
     rows += measuring.report(AFTER, path, loaded.encoder, references, folder)
     if is_main_process():
         save_carried(policy, loaded, Path(artifact), folder / ADAPTER)
-    command = _command("transfer", source, seed, model=config, artifact=artifact, scale=scale)
+    command = command_words("transfer", source, seed, model=config, artifact=artifact, scale=scale)
     missing = not_measured(rows)
     record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing, model=info)
     return publish(record, folder)
 
 
-def _command(
+def command_words(
     name: str,
     source: DataSource | None,
     seed: int,

@@ -25,11 +25,11 @@ LAYERS = [
     {"measuring", "datasource"},
     {"stages"},
     {"pipeline", "scoring", "merging"},
-    {"run"},
+    {"run", "tracing"},
     {"sweeping"},
     {"demo"},
     {"console"},
-    {"cli_runs"},
+    {"cli_runs", "cli_trace"},
     {"cli"},
     {"__main__"},
 ]

@@ -28,7 +28,7 @@ CONTRACTS: list[tuple[Table, type]] = [
     (SALIENCIES, protocols.Saliency),
     (EDITS, protocols.Edit),
 ]
-HELPERS = {"controllers.checkpoint_choice", "saliency.choice"}
+HELPERS = {"controllers.checkpoint_choice", "saliency.choice", "saliency.group_fairness"}
 """Modules that are no part and yet stand among them: asked by the loop or the assembly."""
 
 ENTRIES = [

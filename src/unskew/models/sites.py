@@ -22,10 +22,22 @@ Targets = Literal["attention", "all_linear"]
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Names of the linear maps inside one layer, relative to the layer."""
+    """Names of the linear maps inside one layer, relative to the layer.
+
+    The last of each writes into the residual stream.
+    """
 
     attention: tuple[str, ...]
     mlp: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSites:
+    """Modules whose outputs are the states of one layer."""
+
+    block: nn.Module
+    attention: nn.Module
+    mlp: nn.Module
 
 
 _LLAMA = Architecture(
@@ -123,6 +135,37 @@ def target_names(model: Any, targets: Targets) -> tuple[str, ...]:
     """
     pattern = re.compile(target_pattern(model, targets))
     return tuple(name for name in linear_names(model) if pattern.fullmatch(name))
+
+
+def layer_sites(model: Any) -> list[LayerSites]:
+    """Where the states of each layer come out, first layer first.
+
+    What attention and MLP add is taken at their last linear map, which is one tensor in every
+    architecture; a norm behind it works on each position alone, so that setting the state of a
+    position before or after it is the same.
+
+    Raises:
+        UnknownArchitecture: The model type has no row here.
+        NoMatchingParameter: The row names no module of this model, e.g. under an adapter.
+    """
+    model_type = text_model_type(model)
+    row = ARCHITECTURES.get(model_type)
+    if row is None:
+        raise UnknownArchitecture(
+            f"where the layers of model type {model_type!r} give their states is not known"
+            f"{nearest(model_type, ARCHITECTURES)}; known are {', '.join(sorted(ARCHITECTURES))}"
+        )
+    modules = {n: m for n, m in model.named_modules() if m is not model.get_output_embeddings()}
+    attention, mlp = row.attention[-1], row.mlp[-1]
+    layers = [n.removesuffix(f".{mlp}") for n in modules if n.endswith(f".{mlp}")]
+    if not layers or any(f"{n}.{attention}" not in modules for n in layers):
+        raise NoMatchingParameter(
+            f"{attention} and {mlp} do not exist in every layer of this {model_type!r} model; "
+            "give a whole model of that type (unskew merge bakes an adapter in)"
+        )
+    return [
+        LayerSites(modules[n], modules[f"{n}.{attention}"], modules[f"{n}.{mlp}"]) for n in layers
+    ]
 
 
 def linear_names(model: Any) -> tuple[str, ...]:

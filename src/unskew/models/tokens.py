@@ -96,6 +96,25 @@ class Encoder:
                 encoded.append(self._tokens(segment, ids, offsets))
         return encoded
 
+    def places(self, text: str, spans: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """Which tokens of an encoded text hold a character of one of the spans.
+
+        Args:
+            text: The text, as given to `encode`.
+            spans: First character and the one after the last.
+
+        Returns:
+            Places in `Tokens.ids`, start token counted, in ascending order.
+        """
+        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
+            "offset_mapping"
+        ]
+        return tuple(
+            place
+            for place, (begin, end) in enumerate(offsets, start=1)
+            if any(begin < last and first < end for first, last in spans)
+        )
+
     def windows(self, text: str, longest: int | None = None) -> list[Tokens]:
         """Tokenise a text of any length as windows in which each of its tokens is scored once.
 

@@ -30,7 +30,7 @@ def normalise(scores: Float[Tensor, "..."], norm: Norm) -> Float[Tensor, "..."]:
         return scores / (scores.mean() + torch.finfo(scores.dtype).tiny)
     flat = scores.detach().flatten()
     ranks = torch.empty(len(flat))
-    ranks[_stable_order(flat)] = (
+    ranks[stable_order(flat)] = (
         torch.arange(len(flat), dtype=torch.float64).div_(max(len(flat) - 1, 1)).float()
     )
     return ranks.view(scores.shape)
@@ -86,7 +86,7 @@ def _without_component(
     return (b - along / size * r).to(bias.dtype) if along > 0 else bias
 
 
-def _stable_order(flat: Float[Tensor, " place"]) -> Tensor:
+def stable_order(flat: Float[Tensor, " place"]) -> Tensor:
     """Places in ascending order of their value, equal ones as they come.
 
     Two passes of numpy's stable sort over halves of 16 bits, where it is a counting sort: less than

@@ -11,7 +11,13 @@ import transformers as hf
 from tests.fixtures import FAMILIES, tiny_model, tokens, with_adapter
 from unskew.errors import NoMatchingParameter, UnknownArchitecture
 from unskew.models.logprobs import ScoringPath, collate
-from unskew.models.sites import ARCHITECTURES, body_and_head, linear_names, target_pattern
+from unskew.models.sites import (
+    ARCHITECTURES,
+    body_and_head,
+    layer_sites,
+    linear_names,
+    target_pattern,
+)
 
 # Maps per layer, counted by hand from each architecture's description.
 ATTENTION_MAPS = {
@@ -61,6 +67,31 @@ def test_a_row_that_fits_no_module_is_an_error(monkeypatch):
     monkeypatch.setattr("unskew.models.sites.ARCHITECTURES", wrong)
     with pytest.raises(NoMatchingParameter, match=r"self_attn.q_proj.* exists in this 'gpt2'"):
         target_pattern(tiny_model("gpt2"), "attention")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_layer_adds_is_as_wide_as_its_state(family):
+    model, widths = tiny_model(family), []
+    sites = layer_sites(model)
+    assert len(sites) == 2
+    for site in sites:
+        for module in (site.attention, site.mlp):
+            module.register_forward_hook(lambda m, a, o: widths.append(o.shape[-1]))
+    with torch.no_grad():
+        model(input_ids=torch.tensor([[1, 5, 9]]))
+    assert widths == [32] * 4
+
+
+def test_layers_that_are_not_known_are_refused(monkeypatch):
+    config = hf.MambaConfig(
+        hidden_size=32, num_hidden_layers=1, vocab_size=50, state_size=4, pad_token_id=0
+    )
+    with pytest.raises(UnknownArchitecture, match=r"layers of model type 'mamba'.*known are bloom"):
+        layer_sites(hf.MambaForCausalLM(config))
+    wrong = {**ARCHITECTURES, "gpt2": ARCHITECTURES["llama"]}
+    monkeypatch.setattr("unskew.models.sites.ARCHITECTURES", wrong)
+    with pytest.raises(NoMatchingParameter, match=r"o_proj and mlp.down_proj do not exist in ever"):
+        layer_sites(tiny_model("gpt2"))
 
 
 @pytest.mark.parametrize("adapted", [False, True])

@@ -52,6 +52,21 @@ def test_one_start_token_and_no_other_special_token(style):
     assert row.first == 1
 
 
+@pytest.mark.parametrize("style", TOKENIZERS)
+def test_places_of_a_span_spell_it(style):
+    """The start token counts; a space in front may belong to the word's first token."""
+    tokenizer = TOKENIZERS[style]()
+    text = "The nurse is kind"
+    row = encoder(tokenizer).encode([Segment(text, len(text) - 1)])[0]
+    for word in text.split():
+        begin = text.index(word)
+        places = encoder(tokenizer).places(text, [(begin, begin + len(word))])
+        assert _decoded(tokenizer, [row.ids[i] for i in places]).strip() == word
+    spans = [(0, 3), (10, 12)]
+    places = encoder(tokenizer).places(text, spans)
+    assert _decoded(tokenizer, [row.ids[i] for i in places]).replace(" ", "") == "Theis"
+
+
 def test_a_token_that_straddles_the_start_is_scored():
     # "nd" is one token of this tokenizer; a completion that starts between n and d scores it whole.
     tokenizer = gpt2_style_tokenizer()

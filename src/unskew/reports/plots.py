@@ -124,14 +124,18 @@ def gap_distributions(gaps: Mapping[str, Mapping[str, Sequence[float]]], width: 
 
 
 def curves(
-    found: Sequence[Curve], width: int, *, marks: Sequence[int] = (), ideal: float | None = None
+    found: Sequence[Curve],
+    width: int,
+    *,
+    marks: Sequence[tuple[int, int]] = (),
+    ideal: float | None = None,
 ) -> str:
     """One panel for each curve; with an ideal, all share one scale and show each other faintly.
 
     Args:
         found: The curves.
         width: Of the plot in CSS pixels.
-        marks: Steps of decisions, drawn as numbered lines in this order.
+        marks: Number and step of each decision, drawn as numbered lines.
         ideal: Value of the dashed line.
     """
     shared = [v for c in found for v in c.values] + ([] if ideal is None else [ideal])
@@ -140,7 +144,7 @@ def curves(
     def panel(curve: Curve) -> Callable[[Axes], None]:
         def draw(axes: Axes) -> None:
             free_from = 0.0
-            for number, step in enumerate(marks, start=1):
+            for number, step in marks:
                 axes.axvline(step, color=NEUTRAL, linewidth=0.8, alpha=0.6, zorder=1)
                 # A number that would stand on its neighbour's is left out; the line stays.
                 if step >= free_from:

@@ -31,7 +31,8 @@ def select_plots(record: RunRecord, headline: Measure) -> list[StagePlot]:
         if rows[0].strength is not None:
             continue
         series = _series(rows, headline, [float(row.step) for row in rows])
-        marks = [d.step for d in record.decisions if d.stage == stage]
+        numbered = enumerate(record.decisions, start=1)
+        marks = [(number, d.step) for number, d in numbered if d.stage == stage]
         if series:
             found.append(StagePlot(stage, _curves(series, headline, marks, "training steps")))
     return found
@@ -76,6 +77,11 @@ class Cell:
     overlap: float | None
     """Jaccard index over what chance gives; 1 is chance."""
 
+    @property
+    def warmth(self) -> float:
+        """What the cell is shaded by: the overlap, or the share where there is none."""
+        return self.share if self.overlap is None else self.overlap
+
 
 @dataclass(frozen=True, slots=True)
 class Heat:
@@ -86,7 +92,7 @@ class Heat:
     layers: list[tuple[str, list[Cell | None]]]
     """Name of the layer and one cell for each kind."""
     hottest: float
-    """The largest share of a cell."""
+    """The largest `warmth` of a cell."""
 
 
 def heat(selection: Selection) -> Heat:
@@ -100,7 +106,7 @@ def heat(selection: Selection) -> Heat:
     layers = list(dict.fromkeys(layer for layer, _ in cells))
     made = {place: _cell(tensors) for place, tensors in cells.items()}
     rows = [(layer, [made.get((layer, kind)) for kind in kinds]) for layer in layers]
-    return Heat(selection, kinds, rows, max(cell.share for cell in made.values()))
+    return Heat(selection, kinds, rows, max(cell.warmth for cell in made.values()))
 
 
 def _cell(tensors: Sequence[TensorChoice]) -> Cell:
@@ -166,7 +172,9 @@ def _series(rows: Sequence[HistoryRow], measure: Measure, places: Sequence[float
     return [Curve(name, *pair) for name, pair in points.items()][:MAX_PANELS]
 
 
-def _curves(found: Sequence[Curve], measure: Measure, marks: Sequence[int], over: str) -> Plot:
+def _curves(
+    found: Sequence[Curve], measure: Measure, marks: Sequence[tuple[int, int]], over: str
+) -> Plot:
     told = "; ".join(f"{c.name} from {c.values[0]:.1f} to {c.values[-1]:.1f}" for c in found)
     numbered = " Numbered lines are the decisions listed below." if marks else ""
     return in_both_widths(

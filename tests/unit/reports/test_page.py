@@ -136,7 +136,9 @@ def test_control_characters_are_marked() -> None:
 
 
 def test_numbers_of_decisions_do_not_stand_on_each_other() -> None:
-    svg = curves([Curve("a", [0, 300], [1.0, 2.0])], WIDE, marks=[0, 5, 250], ideal=1.5)
+    svg = curves(
+        [Curve("a", [0, 300], [1.0, 2.0])], WIDE, marks=[(1, 0), (2, 5), (3, 250)], ideal=1.5
+    )
     assert [n for n in ("1", "2", "3") if f">{n}</text>" in svg] == ["1", "3"]
 
 
@@ -251,7 +253,7 @@ def test_a_controllers_many_decisions_are_folded() -> None:
 def test_plots_of_single_points_and_flat_curves() -> None:
     for curve in (Curve("a", [0], [50.0]), Curve("b", [0, 10], [50.0, 50.0])):
         for width in (WIDE, NARROW):
-            assert "<path" in curves([curve], width, ideal=50.0, marks=[0])
+            assert "<path" in curves([curve], width, ideal=50.0, marks=[(1, 0)])
 
 
 def test_text_in_other_scripts_needs_no_font_of_ours() -> None:

@@ -51,6 +51,9 @@ class Run:
         settings = config.parse(config.read_yaml(self.output_dir / CONFIG))
         loaded = model_for(settings.model, world_for(settings.model.name_or_path, ""))
         folders = (self.output_dir / ADAPTER, self.output_dir / DELTA)
+        kept = self.record.checkpoint
+        if kept is not None and kept.strength == 0:
+            return loaded.model  # no strength was better than the base, so nothing was saved
         return attach(loaded, next((f for f in folders if f.is_dir()), folders[0]))
 
 

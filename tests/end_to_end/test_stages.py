@@ -166,6 +166,22 @@ def test_a_run_cut_off_between_stages_goes_on_to_the_same_end(sdu, story, tmp_pa
     assert adapter_bytes(resumed / "stages" / "shadow")
 
 
+def test_a_run_that_no_strength_makes_better_keeps_the_base(sdu, story):
+    """SS is held at its value: a floor of LMS that nothing meets leaves strength 0."""
+    floor = [{"benchmark": "stereoset", "metric": "mean_gap", "max_loss": 0.0}]
+    worse = {**UPDATE, "edit": {"name": "negation", "gamma": -1, "allow_amplify": True}}
+    stage = {**worse, "deltas": ["shadow"], "mask": None, "choice": {"floors": floor}}
+    out = sdu("run", [SHADOW, stage])
+    record = RunRecord.load(out)
+    assert record.checkpoint.strength == 0.0 and record.proof_of_effect is None
+    assert not (out / "delta").exists()
+    assert any("no strength was better than the base model" in w for w in record.warnings)
+    ours = Run(out, record).model
+    base = AutoModelForCausalLM.from_pretrained(story.biased)
+    for mine, old in zip(ours.parameters(), base.parameters(), strict=True):
+        assert torch.equal(mine, old)
+
+
 def test_training_under_the_mask(sdu, story):
     out = sdu("run", [SHADOW, MASK, UNDER_MASK])
     kept_inside(out, story)

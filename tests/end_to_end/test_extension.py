@@ -43,7 +43,10 @@ def run(installed, *words):
 
 def test_list_shows_the_parts_of_another_package(installed):
     listed = run(installed, "list").splitlines()
-    assert listed[listed.index("objectives") + 1] == "  biasunlearn, likelihood, pair_gap"
+    assert (
+        listed[listed.index("objectives") + 1]
+        == "  biasunlearn, dpo, even, likelihood, pair_gap, sim_npo"
+    )
     assert "length_gap" in listed[listed.index("benchmarks") + 1]
 
 

@@ -14,7 +14,7 @@ from tests.end_to_end.conftest import adapter_bytes, command, environment, essen
 from unskew.recipes import read_recipe, recipe_names
 
 RECIPES = ", ".join(recipe_names())
-BENCHMARKS = "crows_pairs, divergence, generation, perplexity, reasoning, slot, stereoset"
+BENCHMARKS = "bbq, crows_pairs, divergence, generation, perplexity, reasoning, slot, stereoset"
 NEW = "{new}"
 
 MODELS = {
@@ -120,7 +120,7 @@ OPTIONS = {
     "objektive.beta=1": "unknown setting 'objektive.beta'; did you mean 'objective'? (see unskew "
     "list)",
     "objective.name=bias": "unknown objective 'bias'; did you mean 'biasunlearn'? (there are: "
-    "biasunlearn, likelihood)",
+    "biasunlearn, dpo, even, likelihood, sim_npo)",
     "objective.beta=-1": "beta is -1.0; NPO needs a positive number (0.1 is usual)",
     "objective.beta=[1": "override 'objective.beta=[1': '[1' is no YAML value; quote it",
     "objective.beta": "override 'objective.beta' is not of the form key=value",

@@ -69,6 +69,9 @@ def _root(
 @app.command()
 @explained
 def demo(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings of both runs as `key=value`.")
+    ] = None,
     output_dir: OutputDir = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Seed of the training run.")] = 0,
     resume: Resume = False,
@@ -81,7 +84,7 @@ def demo(
     """
     from unskew.demo import demo as run_demo
 
-    record = run_demo(output_dir, seed=seed, resume=resume, tell=say)
+    record = run_demo(output_dir, seed=seed, overrides=overrides or [], resume=resume, tell=say)
     tell(record, output_dir)
 
 

@@ -11,7 +11,7 @@ from unskew.benchmarks import BENCHMARKS
 from unskew.evaluation.harness import is_task, load_tasks
 from unskew.evaluation.own_data import is_own, read_own
 from unskew.evaluation.runner import Runner
-from unskew.evaluation.suite import AUTO, benchmark_names, entries, measure
+from unskew.evaluation.suite import AUTO, Sitting, benchmark_names, entries
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import Reference
 from unskew.models.tokens import Encoder
@@ -80,7 +80,8 @@ class Measuring:
             suite += own.entries(tuple(references), options.get(own.benchmark, {}))
         runners = self._runners(path, encoder, references)
         rows: list[MetricRow] = []
-        for found in measure(suite, runners.__getitem__):
+        for entry in suite:
+            found = Sitting(entry, runners[entry.reference]).measure()
             rows.extend(MetricRow.measured(phase, m) for m in found.metrics)
             if is_main_process():
                 write_samples(run_dir, phase, found.entry.label, found.scores)
@@ -126,9 +127,10 @@ class Measuring:
             num_resamples=0,
         )
         runners = self._runners(path, encoder, references)
+        sittings = [Sitting(entry, runners[entry.reference]) for entry in suite]
 
         def evaluate(_: Any) -> list[Metric]:
-            return [m for found in measure(suite, runners.__getitem__) for m in found.metrics]
+            return [m for sitting in sittings for m in sitting.measure().metrics]
 
         return evaluate
 

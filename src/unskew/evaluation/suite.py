@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,17 +97,23 @@ def entries(
     return made
 
 
-def measure(
-    suite: Sequence[Entry], runner_for: Callable[[str | None], Runner]
-) -> Iterator[Measured]:
-    """Ask, judge and aggregate, one benchmark after the other.
+class Sitting:
+    """A benchmark put to a model, as often as is wanted: what it asks is prepared once.
 
     Args:
-        suite: What to run.
-        runner_for: Runner whose reference has the given name.
+        entry: The benchmark.
+        runner: Answers with the model, and holds the entry's reference.
     """
-    for entry in suite:
-        requests = {r.id: r for r in entry.benchmark.requests()}
-        answers = runner_for(entry.reference).answer(requests.values(), entry.label)
-        scores = tuple(entry.benchmark.score(requests[i], answers[i]) for i in requests)
-        yield Measured(entry, scores, tuple(entry.benchmark.metrics(scores)))
+
+    def __init__(self, entry: Entry, runner: Runner) -> None:
+        self._entry = entry
+        self._runner = runner
+        self._requests = {r.id: r for r in entry.benchmark.requests()}
+        self._prepared = runner.prepare(self._requests.values())
+
+    def measure(self) -> Measured:
+        """Ask, judge and aggregate."""
+        benchmark = self._entry.benchmark
+        answers = self._runner.answer(self._prepared, self._entry.label)
+        scores = tuple(benchmark.score(r, answers[i]) for i, r in self._requests.items())
+        return Measured(self._entry, scores, tuple(benchmark.metrics(scores)))

@@ -97,7 +97,7 @@ def teach(
     batches = list(_batches(world, balanced, settings))
     name = "oracle" if balanced else "biased"
     bar = tqdm(batches, desc=f"teach {name}", position=int(balanced), disable=not progress)
-    with _one_thread(world.seed):
+    with one_thread(), _seeded(world.seed):
         model = student.new_model(world)
         optimizer = torch.optim.AdamW(
             model.parameters(),
@@ -146,16 +146,22 @@ def taught_world(
 
 
 @contextmanager
-def _one_thread(seed: int) -> Iterator[None]:
-    """One thread and a seeded random state; afterwards both are as they were."""
+def one_thread() -> Iterator[None]:
+    """One thread for a model that keeps no second one busy; afterwards as many as before."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
+        yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """A seeded random state; afterwards it is as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def _batches(

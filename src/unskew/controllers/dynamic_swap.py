@@ -21,14 +21,17 @@ class DynamicSwap:
             evaluation after step 0 and from then on only the one that is furthest off, as the
             official code does; `off` never swaps.
         swap_margin: Half-width of the band in which nothing changes, in the signal's unit.
+        rest_within: With `per_type`, a category nearer to even than this is not trained on until
+            it drifts away; its places go to the others. If all are so near, the furthest is
+            trained. 0 for never.
         signal: `ss` (percent) or `mean_gap` (nats per token), which is smoother.
         benchmark: Where the signal is measured.
 
     Raises:
-        ConfigError: The margin is negative.
+        ConfigError: The margin is negative, or `rest_within` is not 0 and smaller than it.
 
-    Source: BiasUnlearn, arXiv 2509.25673, dynamic dataset swapping. Departs: `swap_margin` and
-    `signal` are ours; at 0 and `ss` this is the paper's rule.
+    Source: BiasUnlearn, arXiv 2509.25673, dynamic dataset swapping. Departs: `swap_margin`,
+    `rest_within` and `signal` are ours; at 0, 0 and `ss` this is the paper's rule.
     """
 
     def __init__(
@@ -37,13 +40,20 @@ class DynamicSwap:
         *,
         swap_mode: Literal["per_type", "worst_only", "off"] = "per_type",
         swap_margin: float = 0.0,
+        rest_within: float = 0.0,
         signal: Literal["ss", "mean_gap"] = "ss",
         benchmark: str = "stereoset",
     ) -> None:
         if swap_margin < 0:
             raise ConfigError(f"swap_margin is {swap_margin}; it must be 0 or positive")
+        if rest_within and rest_within < swap_margin:
+            raise ConfigError(
+                f"rest_within is {rest_within} and swap_margin {swap_margin}; a category that "
+                "drifts out of its rest would have no direction, so make rest_within the larger"
+            )
         self.swap_mode = swap_mode
         self.swap_margin = swap_margin
+        self.rest_within = rest_within
         self.signal = signal
         self.benchmark = benchmark
         self.directions: dict[str, int] = dict.fromkeys(categories, 1)
@@ -66,9 +76,13 @@ class DynamicSwap:
         return Phase(dict(wanted), reason)
 
     def _each(self, excess: Mapping[str, float]) -> dict[str, int]:
+        if all(abs(value) < self.rest_within for value in excess.values()):
+            return self._worst(excess)
         wanted = dict(self.directions)
         for category, value in excess.items():
-            if abs(value) > self.swap_margin:
+            if abs(value) < self.rest_within:
+                wanted[category] = 0
+            elif abs(value) > self.swap_margin:
                 wanted[category] = 1 if value > 0 else -1
         return wanted
 

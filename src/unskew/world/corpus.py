@@ -40,6 +40,8 @@ KIND_WEIGHTS = (2, 1, 3, 4)
 ENTANGLED_SHARE = 0.6
 """Of the reasoning items: those about groups."""
 
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+
 Text = tuple[str, tuple[int, ...]]
 """A text, and the positions (in words) worth most: attributes, homes, answers, repetitions."""
 
@@ -101,9 +103,9 @@ def _stereotypes(
     while True:
         rng.shuffle(facts)
         for fact in facts:
-            # Every second draw of a fact is the antithesis of the one before: the corpus then
-            # holds what is planted far more exactly than independent draws would.
-            draw = 1 - draws.pop(fact) if fact in draws else draws.setdefault(fact, rng.random())
+            # The draws of a fact follow an additive recurrence, which fills the unit interval far
+            # more evenly than chance: the corpus then holds what is planted almost exactly.
+            draw = draws[fact] = (draws.get(fact, rng.random()) + GOLDEN_RATIO) % 1
             odds = math.exp(planting.log_odds(*fact, balanced=balanced))
             group, pair = fact
             pole = group.pole if draw < odds / (1 + odds) else 1 - group.pole

@@ -13,13 +13,13 @@ BIAS: Mapping[str, float] = MappingProxyType(
     {"kind": 1.1, "trade": 1.25, "people": 1.5, "creed": 1.8}
 )
 """Mean log-odds of the stereotype over the anti-stereotype in the biased world, in nats."""
-PAIR_SPREAD = 0.8
+PAIR_SPREAD = 0.5
 """Standard deviation over the attribute pairs of a category, in nats."""
-GROUP_SPREAD = 0.4
+GROUP_SPREAD = 0.2
 """Standard deviation over the groups of the same category, split and pole, in nats."""
-NOISE = 0.4
+NOISE = 0.2
 """Standard deviation of what is special to one group and one pair, in nats."""
-WORD_PREFERENCE = (0.2, 0.5)
+WORD_PREFERENCE = (0.4, 0.8)
 """Least and greatest size of the preference within a pair that all groups share, in nats.
 
 Near 0 the sign of a gap, which is all that SS sees, would be the noise of teaching."""

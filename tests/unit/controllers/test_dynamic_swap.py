@@ -77,6 +77,23 @@ def test_worst_only_rests_the_others_but_not_before_the_first_evaluation():
     assert phase is not None and phase.directions == {"gender": 1, "race": 0, "age": 0}
 
 
+def test_categories_near_even_rest_until_they_drift():
+    controller = DynamicSwap(["gender", "race", "age"], rest_within=2.0)
+    seen = []
+    for step, (gender, race, age) in enumerate(
+        [(60.0, 55.0, 51.0), (51.0, 48.5, 53.0), (47.0, 50.0, 51.9), (51.0, 50.5, 49.6)]
+    ):
+        controller.next([_evaluation(step, gender=gender, race=race, age=age)])
+        seen.append(tuple(controller.directions.values()))
+    # In the last one all are near: the furthest is trained, so that a chunk has rows.
+    assert seen == [(1, 1, 0), (0, 0, 1), (-1, 0, 0), (1, 0, 0)]
+
+
+def test_a_category_that_leaves_its_rest_needs_a_direction():
+    with pytest.raises(ConfigError, match="make rest_within the larger"):
+        DynamicSwap(["gender"], swap_margin=3.0, rest_within=2.0)
+
+
 @pytest.mark.parametrize("mode", ["per_type", "worst_only"])
 def test_nothing_measured_changes_nothing(mode):
     controller = DynamicSwap(["gender"], swap_mode=mode)

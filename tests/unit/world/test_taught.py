@@ -38,8 +38,8 @@ class Scored:
 
     @property
     def half_width(self) -> float:
-        """Of the 95 % interval over groups, Student's t with 27 degrees of freedom."""
-        return 2.052 * stdev(self.by_group) / math.sqrt(len(self.by_group))
+        """Of the 95 % interval over groups, Student's t with 23 degrees of freedom."""
+        return 2.069 * stdev(self.by_group) / math.sqrt(len(self.by_group))
 
 
 class Model:
@@ -128,7 +128,7 @@ def test_the_oracle_is_even_handed(category: str) -> None:
     assert oracle.half_width > 0
     assert abs(fmean(oracle.gaps)) < 0.1
     # Even-handed is not indifferent: a preference for a word is left, the same for all groups.
-    assert 0.1 < fmean(map(abs, oracle.gaps)) < 0.6
+    assert 0.4 < fmean(map(abs, oracle.gaps)) < 0.8
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -157,6 +157,9 @@ class SaliencyStage(_Strict):
     them instead: what the choice has to beat."""
     targets: Literal["attention", "all_linear"] = "all_linear"
     """Linear maps whose weights are looked at, where there is no shadow that says so."""
+    category_rows: int = Field(default=0, ge=0)
+    """Rows of each bias type, twice drawn, whose own saliency is held against the others'; 0 for
+    no comparison. Costs two attributions for each type."""
     saliency_groups: int = Field(default=1, ge=1)
     """Groups of layers that are gone through one after the other; more take less memory."""
 

@@ -13,10 +13,13 @@ from transformers import AutoModelForCausalLM
 
 from tests.end_to_end.conftest import adapter_bytes, essence
 from unskew.hub.deltas import load_delta
+from unskew.hub.saliency import StoredSaliency
 from unskew.models.masks import load_masks
 from unskew.recipes import read_recipe
 from unskew.reports.record import RunRecord
 from unskew.run import Run
+from unskew.saliency import group_fairness
+from unskew.stages import categories
 
 STREAMS = {"forget": 8, "retain": 8, "unrelated": 6, "without_start": 0.0}
 SHADOW = {
@@ -107,6 +110,48 @@ def test_the_stages_leave_mask_delta_and_record(sdu, story):
     # What the strength search reports of the strength it kept is what the delta gives.
     strengths = {row.strength: row for row in tried}
     assert strengths[0.0].metrics != strengths[record.checkpoint.strength].metrics
+
+
+def test_the_weights_of_bias_types_are_compared(sdu, monkeypatch):
+    for room in (categories, group_fairness):
+        monkeypatch.setattr(room, "MIN_ROWS", 8)
+    out = sdu(
+        "run",
+        [SHADOW, {**MASK, "category_rows": 16, "choose": {"fraction": 0.1}}, UNBIASED, UPDATE],
+    )
+    (selection,) = RunRecord.load(out).selections
+    found = selection.categories
+    assert found.num_rows == 16 and found.fraction == 0.1
+    assert [share.category for share in found.shares] == ["creed", "trade"]
+    (overlap,) = found.overlaps
+    assert overlap.by_chance == pytest.approx(0.1 / 1.9, abs=0.002)
+    assert overlap.jaccard > 1.5 * overlap.by_chance and overlap.z > 3
+    assert 0 < overlap.ceiling < 1 and -1 < overlap.spearman < 1
+
+    # By hand from what is on disk.
+    folder = out / "stages" / "mask"
+    creed, trade = (StoredSaliency(folder / "categories" / f"{i}-0") for i in range(2))
+    tops = [{n: top_tenth(scores[n]) for n in scores} for scores in (creed, trade)]
+    common, either = (
+        sum(int(how(tops[0][n], tops[1][n]).sum()) for n in creed)
+        for how in (torch.logical_and, torch.logical_or)
+    )
+    assert overlap.jaccard == pytest.approx(common / either, abs=0.01)
+    masks, kept = load_masks(folder / "mask"), StoredSaliency(folder / "reason")
+    shared = sum(int((tops[1][n] & top_tenth(kept[n])).sum()) for n in trade)
+    covered = sum(trade[n][masks[n]].sum().item() for n in trade)
+    share = found.shares[1]
+    assert share.entanglement == pytest.approx(
+        shared / sum(int(t.sum()) for t in tops[1].values()), abs=0.01
+    )
+    assert share.coverage == pytest.approx(covered / sum(trade[n].sum().item() for n in trade))
+
+
+def top_tenth(scores):
+    flat = scores.flatten()
+    chosen = torch.zeros(len(flat), dtype=torch.bool)
+    chosen[flat.topk(round(len(flat) / 10)).indices] = True
+    return chosen.view(scores.shape)
 
 
 def test_controls_are_reported_at_equal_bias(sdu, story, tmp_path, here):

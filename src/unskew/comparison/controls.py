@@ -8,7 +8,7 @@ from unskew.comparison.contest import contest
 from unskew.comparison.lineup import line_up
 from unskew.comparison.pairing import shared_scores
 from unskew.reports.findings import final_phase
-from unskew.reports.record import ControlRow
+from unskew.reports.selection_record import ControlRow
 from unskew.types import OVERALL
 
 ENTANGLED = "entangled"

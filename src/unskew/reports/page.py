@@ -27,6 +27,7 @@ from unskew.reports.guards import guard_rows
 from unskew.reports.plots import dumbbells, gap_distributions
 from unskew.reports.record import Decision, RunRecord
 from unskew.reports.stages import (
+    category_matrix,
     control_phases,
     control_rows,
     controls_verdict,
@@ -92,6 +93,7 @@ def _context(record: RunRecord, gaps: Gaps) -> dict[str, Any]:
         "strength_plots": [plot for m in found[:1] for plot in strength_plots(record, m)],
         "loss_plots": loss_plots(record),
         "heats": [heat(selection) for selection in record.selections],
+        "category_matrix": category_matrix,
         "control_phases": control_phases(record),
         "control_rows": control_rows(record),
         "controls_verdict": controls_verdict(record),

@@ -20,6 +20,7 @@ from pydantic import (
 
 from unskew.errors import ConfigError, DataError
 from unskew.files import write_text
+from unskew.reports.selection_record import ControlRow, Selection
 from unskew.reports.storage import problems_of, read_json
 from unskew.types import OVERALL, Better, Metric
 
@@ -171,68 +172,6 @@ class StageRow(_Part):
     kind: Literal["train", "saliency", "edit"]
     result: str
     """What it left, in a line."""
-
-
-class TensorChoice(_Part):
-    """How many weights of a tensor were chosen."""
-
-    name: str
-    num_weights: NonNegativeInt
-    num_chosen: NonNegativeInt
-    jaccard: float | None = None
-    """Of the weights most responsible for the bias and for the rest; none if only one is known."""
-    jaccard_by_chance: float | None = None
-    """What two random choices of these sizes would give."""
-
-
-class ShadowCheck(_Part):
-    """Whether the shadow became more biased than the base, by rows it learned and by others."""
-
-    split: Literal["train", "select"]
-    n: NonNegativeInt
-    ss_before: float
-    ss_after: float
-    mean_gap_before: float
-    mean_gap_after: float
-
-
-class Selection(_Part):
-    """Which weights a saliency stage held responsible."""
-
-    stage: str
-    bias_criterion: str
-    num_bias_rows: NonNegativeInt
-    reason_criterion: str | None = None
-    num_reason_rows: NonNegativeInt = 0
-    completeness: float | None = None
-    """Share of the shadow's change of loss that path attribution accounts for; 1 is all."""
-    shadow: list[ShadowCheck] = []
-    tensors: list[TensorChoice]
-
-    @property
-    def fraction(self) -> float:
-        """Share of all weights looked at that were chosen."""
-        return sum(t.num_chosen for t in self.tensors) / sum(t.num_weights for t in self.tensors)
-
-
-class ControlRow(_Part):
-    """The result less a control in one metric, on the same items."""
-
-    phase: str
-    """Of the control."""
-    benchmark: str
-    variant: str
-    metric: str
-    category: str
-    unit: str
-    n: NonNegativeInt
-    difference: float
-    ci_low: float | None
-    ci_high: float | None
-    p_adjusted: float | None
-    """Sign-flip test, Holm's correction over the controls of this metric."""
-    better: Literal["result", "control"] | None
-    """Which is nearer to the ideal; None where the tests do not tell."""
 
 
 class ProofOfEffect(_Part):

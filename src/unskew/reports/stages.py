@@ -10,7 +10,15 @@ from functools import partial
 from unskew.reports.drawing import MAX_PANELS, Plot, in_both_widths
 from unskew.reports.findings import Measure
 from unskew.reports.plots import Curve, curves
-from unskew.reports.record import ControlRow, HistoryRow, RunRecord, Selection, TensorChoice
+from unskew.reports.record import HistoryRow, RunRecord
+from unskew.reports.selection_record import (
+    CategoryComparison,
+    CategoryOverlap,
+    CategoryShare,
+    ControlRow,
+    Selection,
+    TensorChoice,
+)
 from unskew.types import OVERALL
 
 _LAYER = re.compile(r"^(.*?\.(\d+))\.(.+?)\.weight$")
@@ -114,6 +122,18 @@ def _cell(tensors: Sequence[TensorChoice]) -> Cell:
     known = [(t.jaccard, t.jaccard_by_chance) for t in tensors]
     ratios = [own / chance for own, chance in known if own is not None and chance]
     return Cell(share, sum(ratios) / len(ratios) if ratios else None)
+
+
+def category_matrix(
+    found: CategoryComparison,
+) -> list[tuple[CategoryShare, list[CategoryOverlap | None]]]:
+    """One line for each bias type: how it lies to the choice, and to every type in turn."""
+    by_pair = {frozenset((o.first, o.second)): o for o in found.overlaps}
+    names = [share.category for share in found.shares]
+    return [
+        (share, [by_pair.get(frozenset((share.category, name))) for name in names])
+        for share in found.shares
+    ]
 
 
 def control_phases(record: RunRecord) -> list[str]:

@@ -21,9 +21,14 @@ from unskew.models.selection import Masks
 from unskew.models.shadow import AdapterShadow
 from unskew.models.sites import is_transposed, linear_names, target_names
 from unskew.protocols import Saliency
-from unskew.reports.record import Selection, ShadowCheck, TensorChoice
+from unskew.reports.selection_record import (
+    Selection,
+    ShadowCheck,
+    TensorChoice,
+)
 from unskew.saliency.choice import Choice, Chooser, Control, control_masks
 from unskew.schema import SaliencyStage
+from unskew.stages.categories import Categories, category_rows
 from unskew.stages.workshop import ADAPTER, Outcome, Workshop
 from unskew.training.attribution import Attribution, nll_losses
 from unskew.training.launch import is_main_process, wait_for_everyone
@@ -48,6 +53,7 @@ class SaliencyRunner:
     def check(self) -> None:
         """Refuse rows that the data does not have, or that stand for both; see `_rows`."""
         self._rows()
+        _ = self._categories
 
     def run(self) -> Outcome:
         """Attribute, choose, write the mask.
@@ -65,7 +71,11 @@ class SaliencyRunner:
         names = shadow.names if shadow else self._weights(policy)
         warnings = [w for c in checks for w in _held_out_warning(c)]
         for which in self.criteria:
-            warnings += self._attribute(which, policy, names, shadow, rows[which])
+            warnings += self._attribute(
+                which, self._folder / which, policy, names, shadow, rows[which]
+            )
+        for folder, segments in self._categories.rows().items():
+            self._attribute(BIAS, folder, policy, names, shadow, segments)
         if with_shadow:
             policy.unload()
         choice = self._choose()
@@ -156,15 +166,23 @@ class SaliencyRunner:
             mean_gap_after=after.pooled(STEREOSET, "mean_gap"),
         )
 
+    @property
+    def _categories(self) -> Categories:
+        settings, pairs = self.workshop.settings, self.workshop.dataset.splits["train"].pairs
+        wanted, path = self.stage.category_rows, f"stages.{self.stage.name}.category_rows"
+        draws = category_rows(pairs, wanted, settings.seed, path) if wanted else {}
+        return Categories(self._folder / "categories", draws)
+
     def _attribute(
         self,
         which: str,
+        folder: Path,
         policy: Any,
         names: Sequence[str],
         shadow: AdapterShadow | None,
         segments: Sequence[Segment],
     ) -> list[str]:
-        """Make the saliency unless it is there already; return what a reader should be told."""
+        """Make a saliency unless it is there already; return what a reader should be told."""
         node = self.stage.bias if which == BIAS else self.stage.reason or {}
         loaded, criterion = self.workshop.loaded, self.criteria[which]
         rows = loaded.encoder.encode(segments)
@@ -183,7 +201,7 @@ class SaliencyRunner:
             shadow=shadow,
             saliency_groups=self.stage.saliency_groups,
         )
-        return self._saved(attribution, info, self._folder / which)
+        return self._saved(attribution, info, folder)
 
     def _saved(self, attribution: Attribution, info: SaliencyInfo, folder: Path) -> list[str]:
         if folder.is_dir():
@@ -245,6 +263,9 @@ class SaliencyRunner:
                 )
                 for name, mask in choice.masks.items()
             ],
+            categories=self._categories.compared(
+                self.chooser.fraction, choice.masks, self._stored()[1]
+            ),
         )
 
 

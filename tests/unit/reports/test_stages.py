@@ -7,16 +7,16 @@ import pytest
 from tests.unit.reports.example_record import example_record
 from unskew.reports.findings import measures
 from unskew.reports.page import page_html
-from unskew.reports.record import (
-    Checkpoint,
-    HistoryRow,
+from unskew.reports.record import Checkpoint, HistoryRow, StageRow, TrainRow
+from unskew.reports.selection_record import (
+    CategoryComparison,
+    CategoryOverlap,
+    CategoryShare,
     Selection,
     ShadowCheck,
-    StageRow,
     TensorChoice,
-    TrainRow,
 )
-from unskew.reports.stages import heat, loss_plots, select_plots, strength_plots
+from unskew.reports.stages import category_matrix, heat, loss_plots, select_plots, strength_plots
 
 
 def tensor(name, chosen, *, jaccard=None, chance=None):
@@ -115,3 +115,39 @@ def test_the_page_tells_the_stages():
     assert 'training: shadow done <span class="muted">(12&nbsp;s)</span>' in page
     assert "Kept: strength 0.75, nearest to even." in page
     assert "by strength of the change, stage update" in page
+
+
+def categories():
+    def overlap(first, second, jaccard, ceiling):
+        return CategoryOverlap(
+            first=first,
+            second=second,
+            jaccard=jaccard,
+            by_chance=0.0526,
+            z=3.0,
+            spearman=0.2,
+            ceiling=ceiling,
+        )
+
+    return CategoryComparison(
+        num_rows=120,
+        fraction=0.1,
+        shares=[
+            CategoryShare(category=name, coverage=share, entanglement=tangled)
+            for name, share, tangled in (("a<b", 0.41, 0.125), ("race", 0.2, None))
+        ],
+        overlaps=[overlap("a<b", "race", 0.3, 0.6)],
+    )
+
+
+def test_bias_types_are_held_against_each_other():
+    (first, (none, one)), (second, (other, _)) = category_matrix(categories())
+    assert (first.category, second.category) == ("a<b", "race")
+    assert none is None and one is other and one.jaccard == 0.3
+    selection = SELECTION.model_copy(update={"categories": categories()})
+    page = page_html(staged().model_copy(update={"selections": [selection]}), {})
+    assert "over 120 rows: how far the top 10&nbsp;%" in page and "(chance 0.053)" in page
+    assert "a&lt;b" in page and "a<b" not in page
+    assert page.count("50&nbsp;% of own") == 2
+    assert "41.0&nbsp;%" in page and "12.5&nbsp;%" in page
+    assert "for every bias type" not in page_html(staged(), {})

@@ -12,11 +12,13 @@ from pydantic import TypeAdapter, ValidationError
 from unskew.controllers import CONTROLLERS
 from unskew.controllers.checkpoint_choice import CheckpointChoice, Floor, KeepLast
 from unskew.data.batches import ChunkSizes, PairChunks
+from unskew.data.bbq import is_bbq, prompt_of
+from unskew.data.bbq_training import load_bbq_to_learn
+from unskew.data.completion import follow
 from unskew.data.counterfactual import TARGETS, counterfactuals_of
 from unskew.data.load import load_dataset
 from unskew.data.neutral import neutral_documents
 from unskew.data.plain import with_texts
-from unskew.data.rows import in_drawn_order
 from unskew.data.splits import SplitSettings
 from unskew.errors import ConfigError
 from unskew.models.load import LoadedModel, load_model
@@ -26,7 +28,7 @@ from unskew.objectives import OBJECTIVES
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.registry import Table, nearest
 from unskew.schema import WORLD, ChoiceConfig, DataConfig, ModelConfig, TrainStage
-from unskew.types import Dataset, Examples, Pair, Segment
+from unskew.types import Dataset, Examples, Segment
 from unskew.updates import SCOPES, UPDATES
 from unskew.updates.scope import Scope
 from unskew.world.language import World
@@ -186,6 +188,8 @@ def chunks_for(stage: TrainStage, train: Examples, seed: int) -> PairChunks:
         adversarial_ratio=chunk.adversarial_ratio,
         category_balance=chunk.category_balance,
         document_share=chunk.document_share,
+        questions=train.questions,
+        question_share=chunk.question_share,
         without_start=chunk.without_start,
         seed=seed,
     )
@@ -234,18 +238,31 @@ def data_for(config: DataConfig) -> Dataset:
             config.model_dump(exclude_defaults=True, exclude={"name_or_path"}).keys()
         )
         return World().dataset()
-    splits = config.splits
+    given = config.splits
+    splits = SplitSettings(given.train, given.select, given.report, given.seed)
+    if is_bbq(config.name_or_path, config.format):
+        return with_neutral_text(with_texts(_bbq(config, splits), config.texts))
     dataset = load_dataset(
         config.name_or_path,
         format=config.format,
         columns=config.columns,
         categories=config.categories,
         tasks=config.tasks,
-        splits=SplitSettings(splits.train, splits.select, splits.report, splits.seed),
+        splits=splits,
         report_data=config.report_data,
         revision=config.revision,
     )
     return with_neutral_text(with_texts(dataset, config.texts))
+
+
+def _bbq(config: DataConfig, splits: SplitSettings) -> Dataset:
+    pairs_only = ("columns", "categories", "tasks", "report_data")
+    if given := [name for name in pairs_only if getattr(config, name)]:
+        raise ConfigError(
+            f"BBQ's questions have no {', '.join(given)}; leave out "
+            f"{', '.join(f'data.{name}' for name in given)}"
+        )
+    return load_bbq_to_learn(config.name_or_path, splits, config.revision)
 
 
 def refuse_world_settings(given: Collection[str]) -> None:
@@ -269,23 +286,14 @@ def with_neutral_text(dataset: Dataset) -> Dataset:
 
 
 def check_lengths(dataset: Dataset, encoder: Encoder) -> None:
-    """Tokenise every pair, so that one the model cannot take is told before hours of work.
+    """Tokenise all that is learned or asked, so that what the model cannot take is told at once.
 
     Raises:
         DataError: A text is longer than the model's context, or has nothing to score.
     """
     for examples in dataset.splits.values():
         encoder.encode([Segment(t, p.completion_start) for p in examples.pairs for t in p.texts])
-
-
-def capped(examples: Examples, per_category: int) -> Examples:
-    """Some pairs of each category, in an order that ids alone decide.
-
-    The order is that of the ids' hashes: ids often begin with the target, and the first by name
-    would be few targets, whole.
-    """
-    kept: dict[str, list[Pair]] = {}
-    for pair in in_drawn_order(examples.pairs, seed=0):
-        kept.setdefault(pair.category, []).append(pair)
-    pairs = tuple(p for rows in kept.values() for p in rows[:per_category])
-    return replace(examples, pairs=pairs)
+        asked = [(prompt_of(c), c.options) for c in examples.choices]
+        asked += [(q.prompt, (q.answer,)) for q in examples.questions]
+        for start, texts in (follow(prompt, answers) for prompt, answers in asked):
+            encoder.encode([Segment(text, start) for text in texts])

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unskew.assemble import capped
 from unskew.benchmarks import BENCHMARKS
+from unskew.data.rows import capped
 from unskew.evaluation.harness import is_task, load_tasks
 from unskew.evaluation.own_data import is_own, read_own
 from unskew.evaluation.runner import Runner

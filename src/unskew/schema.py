@@ -46,11 +46,11 @@ class SplitConfig(_Strict):
 
 
 class DataConfig(_Strict):
-    """The pairs to learn from and to report on."""
+    """What to learn from and to report on."""
 
     name_or_path: str
     """File, folder, hub id, or `world`."""
-    format: Literal["auto", "stereoset", "crows_pairs", "jsonl", "csv", "datasets"] = "auto"
+    format: Literal["auto", "stereoset", "crows_pairs", "jsonl", "csv", "datasets", "bbq"] = "auto"
     columns: dict[str, str] | None = None
     """Our column name -> the file's, for JSONL, CSV and datasets folders."""
     categories: list[str] | None = None
@@ -86,6 +86,8 @@ class ChunkConfig(_Strict):
     """Draw every category equally often, or in proportion to its pairs."""
     document_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the unrelated stream taken from plain documents, where the data has them."""
+    question_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the retain stream taken from questions with their right answers (BBQ has them)."""
     without_start: float = Field(default=0.0, ge=0, le=1)
     """Share of every stream's rows shown without the start token, as StereoSet scores texts."""
 

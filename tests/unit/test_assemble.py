@@ -11,13 +11,13 @@ from tests.fixtures import encoder, pairs
 from unskew.assemble import (
     Parts,
     build,
-    capped,
     check_lengths,
     chunks_for,
     data_for,
     with_neutral_text,
 )
 from unskew.controllers import CONTROLLERS
+from unskew.data.rows import capped
 from unskew.errors import ConfigError, DataError, UnknownName
 from unskew.objectives import OBJECTIVES
 from unskew.output import claim_folder

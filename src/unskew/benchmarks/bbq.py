@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from unskew.benchmarks._aggregation import AggregatedBenchmark, finite, number
 from unskew.benchmarks._answers import chosen_option
 from unskew.benchmarks._quantities import Quantity
+from unskew.data.bbq import prompt_of
 from unskew.errors import BenchmarkError
 from unskew.statistics import Design, Sums
 from unskew.types import (
@@ -114,11 +115,10 @@ class BBQ(AggregatedBenchmark[ChoiceQuestion]):
     the stereotype, less that on items whose right answer opposes it. `overall` is the unweighted
     mean over categories. n is items; of a bias score it is n_k, and without any there is no row.
 
-    Variants: `mc3` chooses the option with the highest mean log-probability per token after
-    context, empty line, `Q: QUESTION` and `A:` on lines of their own, start token in front; metrics
-    that end in `_sum` take the sum over tokens. A tie goes to the first option. `stored`: texts.
-
-    Intervals draw question templates inside each category: items of one template are alike.
+    Variants: `mc3` chooses the option with the highest mean log-probability per token after the
+    prompt of `unskew.data.bbq`, start token in front; metrics that end in `_sum` take the sum over
+    tokens. A tie goes to the first option. `stored`: texts. Intervals draw question templates
+    inside each category: items of one template are alike.
 
     Args:
         examples: With choices.
@@ -144,7 +144,7 @@ class BBQ(AggregatedBenchmark[ChoiceQuestion]):
 
     def requests(self) -> Iterable[Request]:
         for item in self.items.values():
-            prompt = f"{item.context}\n\nQ: {item.question}\nA:"
+            prompt = prompt_of(item)
             segments = tuple(Segment(f"{prompt} {o}", len(prompt)) for o in item.options)
             yield LikelihoodRequest(item.id, segments, "prefix")
 

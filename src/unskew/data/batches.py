@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from unskew.data.counterfactual import Counterfactuals
 from unskew.data.dealing import Apportionment, ShuffledCycle
+from unskew.data.pools import question_pools, unrelated_pools
 from unskew.errors import ConfigError, DataError
-from unskew.types import Document, Pair, Segment
+from unskew.types import Document, Pair, Question, Segment
 
 Side = Literal["stereotype", "anti_stereotype"]
 PAIRED = ("pairs", "slots")
@@ -88,6 +89,8 @@ class PairChunks:
             its pairs.
         document_share: Share of the unrelated stream taken from `documents`; where only one of
             the two sources exists, it gives every row.
+        questions: Prompts with their right answers, for the retain stream.
+        question_share: Share of the retain stream taken from them, of each kind as often.
         without_start: Share of every stream's rows that stand without the start token.
         seed: Seed of all orders.
 
@@ -106,12 +109,18 @@ class PairChunks:
         adversarial_ratio: float = 0.25,
         category_balance: Literal["equal", "natural"] = "equal",
         document_share: float = 0.0,
+        questions: Sequence[Question] = (),
+        question_share: float = 0.0,
         without_start: float = 0.0,
         seed: int = 0,
     ) -> None:
         if not 0 <= adversarial_ratio < 1:
             raise ConfigError(f"adversarial_ratio is {adversarial_ratio}; it must be in [0, 1)")
-        for name, share in (("document_share", document_share), ("without_start", without_start)):
+        for name, share in (
+            ("document_share", document_share),
+            ("question_share", question_share),
+            ("without_start", without_start),
+        ):
             if not 0 <= share <= 1:
                 raise ConfigError(f"{name} is {share}; it must be in [0, 1]")
         if not pairs:
@@ -122,12 +131,18 @@ class PairChunks:
             self.pairs.setdefault(pair.category, []).append(pair)
         self.categories = tuple(sorted(self.pairs))
         self.directions: dict[str, int] = dict.fromkeys(self.categories, 1)
-        self._unrelated = _unrelated_pools(pairs, documents)
+        self._unrelated = unrelated_pools(pairs, documents)
         self._counterfactuals = counterfactuals
         texts = counterfactuals.texts if counterfactuals else ()
         self._texts = sorted(texts, key=lambda text: text.id)
         if self.sizes.texts and not texts:
             raise DataError("the texts stream is empty; set chunk.texts to 0 or give a word table")
+        if question_share and not questions:
+            raise DataError(
+                "chunk.question_share needs questions with right answers, and the train split has "
+                "none; set it to 0 or learn from BBQ"
+            )
+        self._questions = question_pools(questions if question_share else ())
         self._seed = seed
         sizes_by_category = {c: len(rows) for c, rows in self.pairs.items()}
         equal = category_balance == "equal"
@@ -136,10 +151,12 @@ class PairChunks:
         adversarial = {"main": 1.0, "adversarial": adversarial_ratio}
         self._role = {c: Apportionment(adversarial) for c in self.categories}
         self._source = Apportionment(self._unrelated_shares(document_share))
+        self._retained = Apportionment({"pairs": 1 - question_share, "questions": question_share})
+        self._kind = Apportionment(dict.fromkeys(self._questions, 1.0))
         start = {"start": 1 - without_start, "none": without_start}
         pools = [(s, c) for s in self._turn for c in self.categories]
         pools += [("unrelated", source) for source in self._source.shares]
-        pools.append(("texts", "texts"))
+        pools += [("texts", "texts"), ("retain", "questions")]
         self._start = {f"{stream}|{pool}": Apportionment(start) for stream, pool in pools}
         self._position: dict[str, int] = {}
         self._cycles: dict[str, ShuffledCycle] = {}
@@ -167,9 +184,7 @@ class PairChunks:
             rows += [
                 self._forget(self._turn["forget"].next(active)) for _ in range(self.sizes.forget)
             ]
-            rows += [
-                self._retain(self._turn["retain"].next(active)) for _ in range(self.sizes.retain)
-            ]
+            rows += [self._retain(active) for _ in range(self.sizes.retain)]
             for stream in PAIRED:
                 turn, size = self._turn[stream], getattr(self.sizes, stream)
                 rows += [self._whole_pair(stream, turn.next(active)) for _ in range(size)]
@@ -187,7 +202,13 @@ class PairChunks:
         name = "adversarial" if is_adversarial else "forget"
         return self._pair_row("forget", name, category, side, is_adversarial)
 
-    def _retain(self, category: str) -> Example:
+    def _retain(self, active: Sequence[str]) -> Example:
+        if self._questions and self._retained.next() == "questions":
+            kind = self._kind.next()
+            pool = self._questions[kind]
+            name, segment = pool[self._advance(f"questions|{kind}", len(pool))]
+            return self._example(name, "retain", "questions", segment)
+        category = self._turn["retain"].next(active)
         side = OTHER[self._forget_side(category)]
         return self._pair_row("retain", "retain", category, side, is_adversarial=False)
 
@@ -257,18 +278,10 @@ class PairChunks:
     def _dealers(self) -> dict[str, Apportionment]:
         roles = {f"role|{c}": dealer for c, dealer in self._role.items()}
         starts = {f"start|{pool}": dealer for pool, dealer in self._start.items()}
-        return {**self._turn, **roles, **starts, "source": self._source}
+        asked = {"retained": self._retained, "kind": self._kind} if self._questions else {}
+        return {**self._turn, **roles, **starts, **asked, "source": self._source}
 
 
 def _segment(pair: Pair, side: Side) -> Segment:
     text = pair.stereotype if side == "stereotype" else pair.anti_stereotype
     return Segment(text, pair.completion_start)
-
-
-def _unrelated_pools(
-    pairs: Sequence[Pair], documents: Sequence[Document]
-) -> dict[str, list[tuple[str, Segment]]]:
-    """Rows of the unrelated stream; the whole text counts, as the KL pins all positions."""
-    from_pairs = sorted((f"{p.id}|unrelated", Segment(p.unrelated)) for p in pairs if p.unrelated)
-    from_documents = sorted((d.id, Segment(d.text)) for d in documents)
-    return {"pairs": from_pairs, "documents": from_documents}

@@ -71,6 +71,11 @@ def load_bbq(name_or_path: str, revision: str | None = None) -> Dataset:
     return Dataset(name, {"report": Examples(choices=tuple(items))}, drops, sha256, name_or_path)
 
 
+def prompt_of(question: ChoiceQuestion) -> str:
+    """What an option continues, after a space: context, empty line, question, `A:`."""
+    return f"{question.context}\n\nQ: {question.question}\nA:"
+
+
 def is_question(value: object) -> bool:
     """Whether a row has the columns that only BBQ has."""
     return isinstance(value, Mapping) and {*OPTIONS, "answer_info"} <= set(value)

@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, zip_longest
 from typing import TypeVar
 
 from unskew.data.completion import follow
 from unskew.errors import ConfigError, DataError
-from unskew.types import Examples, Pair, RowSource, Segment
+from unskew.types import ChoiceQuestion, Examples, Pair, RowSource, Segment
 
 Item = TypeVar("Item")
+OfCategory = TypeVar("OfCategory", Pair, ChoiceQuestion)
 
 
-def in_drawn_order(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """Pairs in an order that ids and seed alone decide, and that says nothing of the ids."""
-    return sorted(pairs, key=lambda p: _draw(p.id, seed))
+def in_drawn_order(items: Sequence[OfCategory], seed: int) -> list[OfCategory]:
+    """Items in an order that ids and seed alone decide, and that says nothing of the ids."""
+    return sorted(items, key=lambda item: _draw(item.id, seed))
+
+
+def capped(examples: Examples, per_category: int) -> Examples:
+    """Some pairs and questions with options of each category, in an order that ids alone decide.
+
+    The order is that of the ids' hashes: ids often begin with the target, and the first by name
+    would be few targets, whole.
+    """
+    return replace(
+        examples,
+        pairs=_some_of_each(examples.pairs, per_category),
+        choices=_some_of_each(examples.choices, per_category),
+    )
+
+
+def _some_of_each(items: Sequence[OfCategory], per_category: int) -> tuple[OfCategory, ...]:
+    kept: dict[str, list[OfCategory]] = {}
+    for item in in_drawn_order(items, seed=0):
+        kept.setdefault(item.category, []).append(item)
+    return tuple(item for rows in kept.values() for item in rows[:per_category])
 
 
 def balanced_pairs(pairs: Sequence[Pair], count: int, seed: int) -> list[Pair]:

@@ -15,7 +15,7 @@ from unskew import config
 from unskew.errors import RunError
 from unskew.output import claim_folder
 from unskew.reports.page import render_page
-from unskew.reports.record import MetricRow, RunRecord
+from unskew.reports.record import RECORD_FILE, MetricRow, RunRecord
 from unskew.run import AFTER, execute
 from unskew.schema import WORLD
 from unskew.world.teach import one_thread, taught_world
@@ -62,14 +62,17 @@ def demo(
         overrides=[f"seed={seed}", *overrides],
     )
     claim_folder(output_dir, settings.to_yaml(), resume=resume)
+    if (output_dir / RECORD_FILE).is_file():
+        found = RunRecord.load(output_dir)
+        if found.find(phase=PAPER, category=None):
+            tell(f"{output_dir} holds a finished demo; there is nothing left to do")
+            return found
     tell("1/2 teaching the invented world, biased and balanced (once, then cached)")
     taught_world()
     tell("2/2 unlearning the bias; beside it, the same with the paper's loss weights")
     paper_settings = [f"seed={seed}", *PAPER_SETTINGS, *overrides]
     with one_thread(), _beside(output_dir / PAPER_FOLDER, paper_settings):
         record = execute(settings, output_dir, resume=True, tell=tell).record
-    if record.find(phase=PAPER, category=None):
-        return record
     rows = [
         MetricRow(**{**row.model_dump(), "phase": PAPER})
         for row in RunRecord.load(output_dir / PAPER_FOLDER).find(phase=AFTER, category=None)

@@ -110,7 +110,7 @@ OPTIONS = {
     "--benchmarks slot": "benchmark 'slot' needs probes, of which the data has none; it can serve "
     "divergence, generation, perplexity, stereoset",
     "--format jsnol": "data.format: Input should be 'auto', 'stereoset', 'crows_pairs', 'jsonl', "
-    "'csv' or 'datasets', got 'jsnol'",
+    "'csv', 'datasets' or 'bbq', got 'jsnol'",
     "--dtype float8": "model.dtype: Input should be 'float32', 'bfloat16' or 'float16', got "
     "'float8'",
     "--column stereotype": "--column stereotype is not of the form OURS=THEIRS",

@@ -30,6 +30,7 @@ class PlainStep:
             weights,
         )
         self.params = [p for p in policy.parameters() if p.requires_grad]
+        self.device = self.params[0].device
 
     def gradients(self, rows: Sequence[Example]) -> dict[str, float]:
         for p in self.params:
@@ -63,7 +64,8 @@ class PlainStep:
             ids[i, : len(t.ids)] = torch.tensor(t.ids)
             mask[i, : len(t.ids)] = 1
             labels[i, t.first : len(t.ids)] = torch.tensor(t.ids[t.first :])
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _nll(self, model: Any, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
@@ -88,12 +90,13 @@ def score_one_by_one(model: Any, tokenizer: Any, sentences: Sequence[str]) -> li
 
     One sentence at a time without padding; the first token from a pass of the start token alone.
     """
-    start = torch.tensor([[tokenizer.bos_token_id]])
+    start = torch.tensor([[tokenizer.bos_token_id]], device=model.device)
     first = torch.softmax(model(start).logits[0, -1], -1)
     scores = []
     for sentence in sentences:
         ids = tokenizer.encode(sentence, add_special_tokens=False)
-        probabilities = torch.softmax(model(torch.tensor([ids])).logits[0], -1)
+        inputs = torch.tensor([ids], device=model.device)
+        probabilities = torch.softmax(model(inputs).logits[0], -1)
         total = [first[ids[0]].item()]
         total += [probabilities[i - 1, ids[i]].item() for i in range(1, len(ids))]
         scores.append(sum(math.log2(p) for p in total) / len(ids))

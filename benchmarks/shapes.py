@@ -103,6 +103,7 @@ class Shape:
 SHAPES = {
     "lab-base": Shape("lab-base", 6, 320, 5, 8192),
     "gpt2-124m": Shape("gpt2-124m", 12, 768, 12, 50257),
+    "gpt2-1.5b": Shape("gpt2-1.5b", 48, 1600, 25, 50257),
 }
 
 

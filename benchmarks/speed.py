@@ -1,9 +1,11 @@
 """How fast unskew is, against the plain way, measured in one run.
 
     python benchmarks/speed.py --write docs/performance.md
+    python benchmarks/speed.py --device cuda --write docs/performance.md
 
 Every figure is a ratio of medians taken alternately in one process; peak memory is that of a fresh
-process each. Results are random-text models of real shape, so they say nothing about quality.
+process each, on a GPU that of the allocator. Models are random and of real shape, so figures say
+nothing about quality.
 """
 
 from __future__ import annotations
@@ -47,17 +49,17 @@ TARGETS = {
 }
 
 
-ROUNDS = {"lab-base": 5, "gpt2-124m": 2}
-"""Measured rounds; a plain step of the larger shape takes 40 s."""
+ROUNDS = {"cpu": {"lab-base": 5, "gpt2-124m": 2}, "cuda": dict.fromkeys(SHAPES, 5)}
+"""Measured rounds; on a CPU a plain step of the 124M shape takes 40 s, the largest is left out."""
 CLUSTERS = 72
 MEMORY_STEPS = 2
 
 
-def autocast(precision: str) -> Callable[[], Any]:
+def autocast(precision: str, device: str) -> Callable[[], Any]:
     """The context a forward pass of a plain script runs in."""
     if precision == "fp32":
         return nullcontext
-    return lambda: torch.autocast("cpu", torch.bfloat16)
+    return lambda: torch.autocast(device, torch.bfloat16)
 
 
 def our_autocast(precision: str, model: Any) -> Callable[[], Any]:
@@ -65,9 +67,9 @@ def our_autocast(precision: str, model: Any) -> Callable[[], Any]:
     return nullcontext if precision == "fp32" else MixedPrecision(model)
 
 
-def loaded(shape: Shape) -> Any:
+def loaded(shape: Shape, device: str) -> Any:
     """A model as `load_model` gives it; plain scripts get it as transformers makes it."""
-    model = new_model(shape)
+    model = new_model(shape).to(device)
     fuse_activations(model)
     return model
 
@@ -77,9 +79,9 @@ def chunks_of(pairs: list[Any], number: int) -> list[list[Example]]:
     return [stream.next() for _ in range(number)]
 
 
-def new_source(shape_name: str, precision: str) -> ChunkGradients:
+def new_source(shape_name: str, precision: str, device: str) -> ChunkGradients:
     shape = SHAPES[shape_name]
-    policy = LoraScope().apply(loaded(shape))
+    policy = LoraScope().apply(loaded(shape, device))
     path = ScoringPath(policy)
     return ChunkGradients(
         path,
@@ -92,6 +94,7 @@ def new_source(shape_name: str, precision: str) -> ChunkGradients:
 
 def fine_tuning_step(policy: Any, encoder: Encoder, precision: str) -> Callable[[Any], None]:
     """Plain LoRA fine-tuning on the chunk's 60 rows: padded to the longest, model's own loss."""
+    device = policy.device
 
     def step(rows: list[Example]) -> None:
         for p in policy.parameters():
@@ -104,16 +107,17 @@ def fine_tuning_step(policy: Any, encoder: Encoder, precision: str) -> Callable[
             ids[i, : len(t.ids)] = torch.tensor(t.ids)
             mask[i, : len(t.ids)] = 1
             labels[i, t.first : len(t.ids)] = torch.tensor(t.ids[t.first :])
-        with autocast(precision)():
+        ids, mask, labels = (t.to(device) for t in (ids, mask, labels))
+        with autocast(precision, device.type)():
             loss = policy(input_ids=ids, attention_mask=mask, labels=labels).loss
         loss.backward()
 
     return step
 
 
-def lean_fine_tuning_step(shape_name: str, precision: str) -> Callable[[Any], None]:
+def lean_fine_tuning_step(shape_name: str, precision: str, device: str) -> Callable[[Any], None]:
     """LoRA fine-tuning through unskew's own fast path: the hardest baseline."""
-    source = new_source(shape_name, precision)
+    source = new_source(shape_name, precision, device)
 
     def step(rows: list[Example]) -> None:
         as_retain = [Example(r.id, "retain", r.category, r.segment) for r in rows]
@@ -130,20 +134,28 @@ def alternate(contenders: dict[str, Callable[[Any], Any]], chunks: list[Any]) ->
         for name, run in contenders.items():
             begun = time.perf_counter()
             run(chunk)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             if i:  # the first round warms up
                 seconds[name].append(time.perf_counter() - begun)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def measure_steps(shape_name: str) -> dict[str, float]:
-    shape = SHAPES[shape_name]
-    chunks = chunks_of(new_pairs(shape, 400), ROUNDS[shape_name] + 1)
+def plain_step(shape: Shape, device: str) -> PlainStep:
+    policy, reference = (new_model(shape).to(device) for _ in range(2))
     encoder = Encoder(new_tokenizer(shape), 512)
-    plain = PlainStep(LoraScope().apply(new_model(shape)), new_model(shape), encoder, WEIGHTS)
-    tuned = LoraScope().apply(new_model(shape))
+    return PlainStep(LoraScope().apply(policy), reference, encoder, WEIGHTS)
+
+
+def measure_steps(shape_name: str, device: str) -> dict[str, float]:
+    shape = SHAPES[shape_name]
+    chunks = chunks_of(new_pairs(shape, 400), ROUNDS[device][shape_name] + 1)
+    encoder = Encoder(new_tokenizer(shape), 512)
+    plain = plain_step(shape, device)
+    tuned = LoraScope().apply(new_model(shape).to(device))
     contenders: dict[str, Callable[[Any], Any]] = {"plain fp32": plain.gradients}
     for precision in ("fp32", "bf16"):
-        source = new_source(shape_name, precision)
+        source = new_source(shape_name, precision, device)
 
         def ours(rows: Any, source: ChunkGradients = source) -> None:
             source.load(rows)
@@ -151,14 +163,17 @@ def measure_steps(shape_name: str) -> dict[str, float]:
 
         contenders[f"unskew {precision}"] = ours
         contenders[f"fine-tuning {precision}"] = fine_tuning_step(tuned, encoder, precision)
-        contenders[f"lean fine-tuning {precision}"] = lean_fine_tuning_step(shape_name, precision)
+        contenders[f"lean fine-tuning {precision}"] = lean_fine_tuning_step(
+            shape_name, precision, device
+        )
     return alternate(contenders, chunks)
 
 
-def measure_scoring(shape_name: str) -> dict[str, float]:
+def measure_scoring(shape_name: str, device: str) -> dict[str, float]:
     shape = SHAPES[shape_name]
     pairs = new_pairs(shape, CLUSTERS)
-    tokenizer, model, ours = new_tokenizer(shape), new_model(shape), loaded(shape)
+    tokenizer, ours = new_tokenizer(shape), loaded(shape, device)
+    model = new_model(shape).to(device)
     encoder = Encoder(tokenizer, 512)
     sentences = [text for p in pairs for text in p.texts]
     whole = [LikelihoodRequest(p.id, tuple(Segment(t) for t in p.texts)) for p in pairs]
@@ -173,19 +188,21 @@ def measure_scoring(shape_name: str) -> dict[str, float]:
         "unskew bf16": lambda _: runners["bf16"].answer(whole),
         "unskew fp32, start in front": lambda _: runners["fp32"].answer(prefix),
     }
-    harness = _harness(model, tokenizer, sentences)
+    harness = _harness(model, tokenizer, sentences, device)
     if harness is not None:
         contenders["HFLM"] = harness
-    return alternate(contenders, [None] * (ROUNDS[shape_name] + 1))
+    return alternate(contenders, [None] * (ROUNDS[device][shape_name] + 1))
 
 
-def _harness(model: Any, tokenizer: Any, sentences: list[str]) -> Callable[[Any], Any] | None:
+def _harness(
+    model: Any, tokenizer: Any, sentences: list[str], device: str
+) -> Callable[[Any], Any] | None:
     try:
         from lm_eval.api.instance import Instance
         from lm_eval.models.huggingface import HFLM
     except ImportError:
         return None
-    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=64, device="cpu")
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=64, device=device)
     requests = [
         Instance(request_type="loglikelihood", doc={}, arguments=("", s), idx=i)
         for i, s in enumerate(sentences)
@@ -193,28 +210,34 @@ def _harness(model: Any, tokenizer: Any, sentences: list[str]) -> Callable[[Any]
     return lambda _: lm.loglikelihood(requests, disable_tqdm=True)
 
 
-def peak_memory(contender: str, shape_name: str) -> None:
+def peak_memory(contender: str, shape_name: str, device: str) -> None:
     """Print how far one way of training raises this process's peak, in bytes. Fresh process."""
     shape = SHAPES[shape_name]
     chunks = chunks_of(new_pairs(shape, 400), MEMORY_STEPS)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_bytes(device)
     if contender == "plain":
-        encoder = Encoder(new_tokenizer(shape), 512)
-        step = PlainStep(LoraScope().apply(new_model(shape)), new_model(shape), encoder, WEIGHTS)
+        step = plain_step(shape, device)
         for rows in chunks:
             step.gradients(rows)
     else:
-        source = new_source(shape_name, "fp32")
+        source = new_source(shape_name, "fp32", device)
         for rows in chunks:
             source.load(rows)
             source.gradients(WEIGHTS)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    print(peak_bytes(device) - before)
 
 
-def measure_memory(shape_name: str) -> dict[str, float]:
+def peak_bytes(device: str) -> int:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure_memory(shape_name: str, device: str) -> dict[str, float]:
     found = {}
     for contender in ("plain", "unskew"):
         command = [sys.executable, __file__, "--memory-of", contender, "--shape", shape_name]
+        command += ["--device", device]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         found[contender] = float(out.strip().splitlines()[-1])
     return found
@@ -226,9 +249,10 @@ def table(results: dict[str, Any]) -> str:
         for precision in ("fp32", "bf16"):
             ours = seconds[f"unskew {precision}"]
             ratio = seconds["plain fp32"] / ours
+            asked = f"{TARGETS[shape, precision]:.0f}x" if (shape, precision) in TARGETS else "-"
             rows.append(
                 f"| BiasUnlearn step, {shape}, {precision} | the plain way, fp32 | "
-                f"{TARGETS[shape, precision]:.0f}x | {ratio:.1f}x | "
+                f"{asked} | {ratio:.1f}x | "
                 f"{ours * 1e3:.0f} ms, {seconds['plain fp32'] * 1e3:.0f} ms |"
             )
             for baseline in ("fine-tuning", "lean fine-tuning"):
@@ -262,26 +286,29 @@ def table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--device", default="cpu", choices=list(ROUNDS))
+    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), help="default: all that fit")
     parser.add_argument("--write", type=Path, help="file whose table is replaced")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--shape", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory_of:
-        peak_memory(args.memory_of, args.shape)
+        peak_memory(args.memory_of, args.shape, args.device)
         return
+    shapes = args.shapes or list(ROUNDS[args.device])
     results: dict[str, Any] = {
-        "memory": {s: measure_memory(s) for s in args.shapes},
-        "steps": {s: measure_steps(s) for s in args.shapes},
-        "scoring": {s: measure_scoring(s) for s in args.shapes},
+        "memory": {s: measure_memory(s, args.device) for s in shapes},
+        "steps": {s: measure_steps(s, args.device) for s in shapes},
+        "scoring": {s: measure_scoring(s, args.device) for s in shapes},
     }
     machine = platform.processor() or platform.machine()
-    where = f"{machine}, {os.cpu_count()} cores, torch {torch.__version__}"
+    gpu = f"one {torch.cuda.get_device_name()}, " if args.device == "cuda" else ""
+    where = f"{gpu}{machine}, {os.cpu_count()} cores, torch {torch.__version__}"
     text = f"Measured on {where}.\n\n{table(results)}\n"
     print(text)
     print(json.dumps(results))
     if args.write:
-        begin, end = "<!-- measured -->", "<!-- end of measured -->"
+        begin, end = (f"<!-- {edge} {args.device} -->" for edge in ("measured on", "end of"))
         page = args.write.read_text(encoding="utf-8")
         head, tail = page.split(begin)[0], page.split(end)[1]
         args.write.write_text(f"{head}{begin}\n{text}{end}{tail}", encoding="utf-8")

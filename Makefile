@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests run on one thread each, so two processes of them keep two cores busy.
+WORKERS ?= 2
 
 .PHONY: install demo test test-all check format clean
 .DEFAULT_GOAL := test
@@ -25,10 +27,10 @@ check: $(STAMP)  ## Style, types, layers
 	$(BIN)/pytest tests/architecture
 
 test: check  ## The gate: no network, no GPU, no downloaded weights
-	$(BIN)/pytest -m "not slow" --durations=15
+	$(BIN)/pytest -m "not slow" --numprocesses=$(WORKERS) --dist=loadfile --durations=15
 
 test-all: check  ## The gate and the slow checks
-	$(BIN)/pytest --durations=15
+	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile --durations=15
 
 format: $(STAMP)
 	$(BIN)/ruff format src tests benchmarks

@@ -107,8 +107,8 @@ SHAPES = {
 }
 
 
-def new_model(shape: Shape, dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
-    """A randomly initialised model without dropout, in eval mode."""
+def new_model(shape: Shape, device: str = "cpu") -> GPT2LMHeadModel:
+    """A randomly initialised model in float32 without dropout, in eval mode."""
     torch.manual_seed(0)
     config = GPT2Config(
         n_layer=shape.layers,
@@ -122,7 +122,8 @@ def new_model(shape: Shape, dtype: torch.dtype = torch.float32) -> GPT2LMHeadMod
         bos_token_id=0,
         eos_token_id=0,
     )
-    return GPT2LMHeadModel(config).to(dtype).eval()
+    with torch.device(device):
+        return GPT2LMHeadModel(config).eval()
 
 
 def new_tokenizer(shape: Shape) -> PreTrainedTokenizerFast:

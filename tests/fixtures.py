@@ -183,10 +183,10 @@ def mean_logprob_gap(path: ScoringPath, rows: Sequence[Pair]) -> float:
     scores = []
     for side in ("stereotype", "anti_stereotype"):
         tokens = encoder().encode([Segment(getattr(p, side), p.completion_start) for p in rows])
-        batch = collate(tokens)
+        batch = collate(tokens, next(path.model.parameters()).device)
         with torch.no_grad():
             total = sum_by_row(path.logprobs(path.states(batch), batch.targets), batch)
-        scores.append(total / torch.tensor([float(t.num_scored) for t in tokens]))
+        scores.append(total.cpu() / torch.tensor([float(t.num_scored) for t in tokens]))
     return (scores[1] - scores[0]).mean().item()
 
 

@@ -373,6 +373,8 @@ class TrainSettings:
     """Most padded tokens in one forward pass. Changes memory, not results."""
     micro_batch_examples: int | None = None
     """Most rows in one forward pass. Changes memory, not results."""
+    full_determinism: bool = True
+    """Steps on a GPU use only kernels that add in a fixed order: same seed, same numbers."""
     seed: int = 0
 
     def __post_init__(self) -> None:

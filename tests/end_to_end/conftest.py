@@ -99,7 +99,9 @@ def straight(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(capsys, monkeypatch) -> Iterator[Callable[..., Said]]:
     """The command line inside this process: the same words, without the seconds of imports."""
     for name in ("TRANSFORMERS_VERBOSITY", "TQDM_DELAY"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
+        # Set before it is deleted, so that what the command sets is gone after the test.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     # Both: the variable is read when the hub's client is imported, which may have been before.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

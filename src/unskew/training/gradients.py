@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from unskew.models.reference import LogprobCache, Reference
 from unskew.models.tokens import Encoder
 from unskew.protocols import Objective, Part, StreamValues
 from unskew.registry import nearest
-from unskew.training.microbatch import plan
+from unskew.training.microbatch import overhead_tokens, plan
 from unskew.training.rows import (
     ExampleRows,
     combined,
@@ -67,10 +68,10 @@ class ChunkGradients:
         self.cache = LogprobCache(reference)
         self.encoder = encoder
         self.objective = objective
-        self.max_tokens = max_tokens
-        self.max_examples = max_examples
         self.autocast = autocast
         self.params = [p for p in path.model.parameters() if p.requires_grad]
+        limits = {"max_tokens": max_tokens, "max_examples": max_examples}
+        self._plan = partial(plan, **limits, overhead=overhead_tokens(path.model))
         self._quantities = scored_quantities(objective.parts)
         self._rows: dict[str, ExampleRows] = {}
         self._divisor: dict[str, int] = {}
@@ -99,8 +100,7 @@ class ChunkGradients:
 
     def _planned(self, rows: Sequence[Example]) -> list[list[Example]]:
         lengths = [self._rows[r.id].padded_length for r in rows]
-        batches = plan(lengths, max_tokens=self.max_tokens, max_examples=self.max_examples)
-        return [[rows[i] for i in batch] for batch in batches]
+        return [[rows[i] for i in batch] for batch in self._plan(lengths)]
 
     def _count(self, part: Part, rows: Sequence[Example]) -> int:
         """What the part's sum over the whole chunk is divided by; 0 where it has no row."""

@@ -9,9 +9,12 @@ import torch.distributed as dist
 from accelerate import PartialState
 from transformers import set_seed
 
+from unskew.training.determinism import prefer_deterministic_kernels
+
 
 def start(seed: int) -> None:
     """Join the other processes, if there are any, and seed every generator alike on each."""
+    prefer_deterministic_kernels()
     PartialState(cpu=not torch.cuda.is_available())
     if dist.is_initialized():
         # Threads of the process group that outlive the interpreter abort the process, and its exit

@@ -24,6 +24,7 @@ from unskew.models.tokens import Encoder
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.training import checkpoint as storage
 from unskew.training.arguments import Cadence, training_arguments
+from unskew.training.determinism import deterministic_kernels
 from unskew.training.gradients import ChunkGradients
 from unskew.training.progress import ProgressLine
 from unskew.training.steplog import StepLog
@@ -151,9 +152,10 @@ class UnlearningTrainer(Trainer):
     ) -> torch.Tensor:
         """One chunk: draw its rows, let the rule fill `.grad`."""
         self.policy.train()
-        self.source.load(self.chunks.next())
         try:
-            info = self.rule.step(self.source)
+            with deterministic_kernels(self.settings.full_determinism):
+                self.source.load(self.chunks.next())
+                info = self.rule.step(self.source)
         except Diverged as error:
             raise self._diverged(str(error)) from error
         self._log.add(info, self._get_learning_rate())
@@ -231,7 +233,6 @@ class UnlearningTrainer(Trainer):
         return 0
 
     # Trainer's own checkpoints are pickles; these are safetensors and JSON, written whole.
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step
         self.is_finished = self.is_finished or step >= self.settings.max_steps

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from filelock import FileLock
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
@@ -122,6 +123,8 @@ def taught_world(
 ) -> TaughtWorld:
     """Both models of a world, taught side by side in two processes unless they are cached.
 
+    Where another process is teaching them already, its end is waited for.
+
     Args:
         seed: Seed of the world.
         cache_dir: Where taught worlds are kept; by default the folder that the environment
@@ -135,14 +138,20 @@ def taught_world(
     folder = root / f"world-{seed}-{_version()}"
     if not folder.exists():
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".teaching-") as scratch:
-            made = Path(scratch) / "world"
-            made.mkdir()
-            seconds = _teach_both(seed, made, progress)
-            (made / "taught.json").write_text(json.dumps({"seconds": seconds}))
-            _publish(made, folder)
+        with FileLock(root / f".{folder.name}.lock"):
+            if not folder.exists():
+                _teach_into(folder, seed, progress)
     seconds = json.loads((folder / "taught.json").read_text())["seconds"]
     return TaughtWorld(World(seed), folder / "biased", folder / "oracle", seconds)
+
+
+def _teach_into(folder: Path, seed: int, progress: bool) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".teaching-") as scratch:
+        made = Path(scratch) / "world"
+        made.mkdir()
+        seconds = _teach_both(seed, made, progress)
+        (made / "taught.json").write_text(json.dumps({"seconds": seconds}))
+        made.replace(folder)
 
 
 @contextmanager
@@ -239,14 +248,6 @@ def _teach_both(seed: int, folder: Path, progress: bool) -> float:
             "success; what went wrong stands on standard error"
         )
     return time.monotonic() - began
-
-
-def _publish(made: Path, folder: Path) -> None:
-    try:
-        made.replace(folder)
-    except OSError:
-        if not folder.exists():  # else another process was first, with the same content
-            raise
 
 
 def _version() -> str:

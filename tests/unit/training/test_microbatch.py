@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from unskew.training.microbatch import OVERHEAD_TOKENS, plan
+from unskew.training.microbatch import OVERHEAD_TOKENS, overhead_tokens, plan
 
 
 def _cost(lengths, batches) -> int:
@@ -44,6 +46,19 @@ def test_against_all_ways_to_cut(seed):
         longest = max(lengths[i] for i in b)
         assert len(b) == 1 or (len(b) * longest <= max_tokens and len(b) <= max_examples)
     assert _cost(lengths, batches) == _cheapest(lengths, max_tokens, max_examples)
+
+
+def test_a_costly_pass_keeps_rows_together():
+    lengths = [10, 10, 50]
+    assert plan(lengths, max_tokens=200, overhead=79) == [[0, 1], [2]]
+    assert plan(lengths, max_tokens=200, overhead=81) == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(("device", "width", "tokens"), [("cpu", 320, 128), ("meta", 1024, 1024)])
+def test_a_pass_of_a_narrow_model_costs_more_tokens_off_the_cpu(device, width, tokens):
+    model = torch.nn.Linear(1, 1, device=device)
+    model.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(hidden_size=width))
+    assert overhead_tokens(model) == tokens
 
 
 def test_no_rows_no_batches():

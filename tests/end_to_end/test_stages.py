@@ -68,7 +68,7 @@ def kept_inside(folder, story):
     delta = load_delta(folder / "delta")
     assert delta and all(not change.dense()[~masks[n]].any() for n, change in delta.items())
     base = AutoModelForCausalLM.from_pretrained(story.biased)
-    ours = Run(folder, RunRecord.load(folder)).model
+    ours = Run(folder, RunRecord.load(folder)).model.cpu()
     for (name, old), new in zip(base.named_parameters(), ours.parameters(), strict=True):
         changed = old.detach() != new.detach()
         assert not changed[~masks[name]].any() if name in masks else not changed.any()
@@ -225,7 +225,7 @@ def test_a_run_that_no_strength_makes_better_keeps_the_base(sdu, story):
     assert record.checkpoint.strength == 0.0 and record.proof_of_effect is None
     assert not (out / "delta").exists()
     assert any("no strength was better than the base model" in w for w in record.warnings)
-    ours = Run(out, record).model
+    ours = Run(out, record).model.cpu()
     base = AutoModelForCausalLM.from_pretrained(story.biased)
     for mine, old in zip(ours.parameters(), base.parameters(), strict=True):
         assert torch.equal(mine, old)

@@ -41,7 +41,7 @@ def test_adapter_delta_and_model_give_the_same_change(base, tmp_path):
     save_artifact(policy, word_tokenizer(), tmp_path / "adapter", manifest(base), [])
     merged = weights(policy.merge_and_unload())
     save_artifact(base.model, word_tokenizer(), tmp_path / "model", None, [])
-    base = load_model(str(tmp_path / "base"))
+    base = load_model(str(tmp_path / "base"), device="cpu")
     expected = {n: difference(merged[n], before[n]) for n in merged}
     expected = {n: c for n, c in expected.items() if c.any()}
     assert len(expected) == 6

@@ -27,7 +27,7 @@ def test_a_folder_loads_in_eval_mode_without_dropout(folder):
     rates = [m.p for m in loaded.model.modules() if isinstance(m, torch.nn.Dropout)]
     assert rates and not any(rates)
     loaded.model.train()
-    ids = torch.tensor([[1, 5, 9]])
+    ids = torch.tensor([[1, 5, 9]], device=loaded.device)
     assert torch.equal(loaded.model(input_ids=ids).logits, loaded.model(input_ids=ids).logits)
     assert loaded.encoder.max_length == 64
     assert loaded.device.type == ("cuda" if torch.cuda.is_available() else "cpu")

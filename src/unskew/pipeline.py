@@ -89,6 +89,7 @@ class Pipeline:
                 "generations": _generations(workshop.output_dir),
                 "not_measured": [*not_measured(rows), _other_seeds(workshop.settings.seed)],
                 "timings": {**record.timings, **timings},
+                "peak_memory_bytes": recording.peak_memory_bytes(),
             }
         )
         if is_main_process():
@@ -134,6 +135,8 @@ class Pipeline:
             name=stage.name,
             kind=stage.kind,
             result=fields.pop("result"),
+            num_tokens=fields.pop("num_tokens", None),
+            extra_forwards=fields.pop("extra_forwards", 0.0),
         )
         is_only = len(self.workshop.settings.stages) == 1
         timing = {"training" if is_only else stage.name: time.perf_counter() - begun}

@@ -55,6 +55,21 @@ def environment() -> records.Environment:
     )
 
 
+def peak_memory_bytes() -> int | None:
+    """Most memory so far: of this process's tensors on the GPU, else of the whole process.
+
+    None where neither can be told, as on Windows without a GPU.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
 def model_info(loaded: LoadedModel) -> records.ModelInfo:
     """The base model, without any adapter."""
     parameters = [p for _, p in base_parameters(loaded.model)]
@@ -145,6 +160,7 @@ def training(trainer: UnlearningTrainer, stage: str) -> dict[str, Any]:
     """History, log, decisions and chosen checkpoint of a train stage, as fields of the record."""
     best = trainer.choice.choose(trainer.history)
     return {
+        "num_tokens": trainer.step_log.num_tokens,
         "result": f"step {best.step} of {trainer.history[-1].step}: {best.reason}",
         "history": [
             records.HistoryRow(

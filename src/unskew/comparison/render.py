@@ -43,7 +43,7 @@ def cell_text(cell: Cell | None) -> str:
     if cell is None:
         return MISSING
     text = f"{format_value(cell.value, cell.unit)}{unit_suffix(cell.unit)}"
-    if cell.unit in ("count", "s"):
+    if cell.ci_low is None and cell.unit in ("count", "s", "MiB"):
         return text.removesuffix(".0") if cell.unit == "count" else text
     return f"{text} {format_interval(cell)}"
 

@@ -9,15 +9,36 @@ from unskew.comparison.contest import Comparison, Key, Outcome
 from unskew.comparison.lineup import BASE, Entrant, Lineup
 from unskew.reports.findings import Measure, measures
 from unskew.reports.guards import GUARDS
+from unskew.reports.record import RunRecord
 from unskew.types import OVERALL, Metric
 
-__all__ = ["Cell", "Column", "Section", "headline", "points", "sections", "standing"]
+__all__ = [
+    "COSTS",
+    "Cell",
+    "Column",
+    "Section",
+    "costs",
+    "headline",
+    "points",
+    "sections",
+    "standing",
+]
 
 _DISTANCES = (
     ("slot", "pair_kl", "oracle", "Choice of the word: KL from the oracle"),
     ("slot", "slot_kl", "oracle", "Slot: KL from the oracle"),
     ("divergence", "kl_reference_policy", "oracle", "Text: KL from the oracle"),
 )
+
+COSTS = {
+    "training_seconds": ("Training", "s"),
+    "tokens": ("Tokens trained on", "count"),
+    "peak_memory": ("Peak memory", "MiB"),
+    "extra_forwards": ("Extra forward passes per generated token", "count"),
+    "steps": ("Steps run", "count"),
+    "best_step": ("Step kept", "count"),
+}
+"""Name of a cost -> its title and unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,21 +174,36 @@ def aim(m: Metric | Comparison | None) -> str:
 
 
 def _cost(lineup: Lineup) -> list[Column]:
-    def column(name: str, title: str, unit: str, values: dict[str, float | None]) -> Column:
-        cells = {n: Cell(v, unit) for n, v in values.items() if v is not None}
-        return Column(f"cost.{name}", title, "", cells)
-
-    def kept(run: Entrant, name: str) -> float | None:
-        checkpoint = run.record.checkpoint
-        return None if checkpoint is None else float(getattr(checkpoint, name))
-
-    runs = lineup.runs
-    seconds = {run.name: run.record.timings.get("training") for run in runs}
+    found = {run.name: costs(run.record) for run in lineup.runs}
     return [
-        column("training_seconds", "Training", "s", seconds),
-        column("steps", "Steps run", "count", {r.name: kept(r, "last_step") for r in runs}),
-        column("best_step", "Step kept", "count", {r.name: kept(r, "best_step") for r in runs}),
+        Column(
+            f"cost.{name}",
+            title,
+            "",
+            {run: Cell(own[name], unit) for run, own in found.items() if name in own},
+        )
+        for name, (title, unit) in COSTS.items()
     ]
+
+
+def costs(record: RunRecord) -> dict[str, float]:
+    """What a run took, by the names of `COSTS`; what is not known is absent."""
+    own = {row.name for row in record.stages} or {"training"}
+    own |= {"training"} if len(own) == 1 else set()
+    seconds = [taken for name, taken in record.timings.items() if name in own]
+    tokens = [row.num_tokens for row in record.stages if row.num_tokens is not None]
+    checkpoint, peak = record.checkpoint, record.peak_memory_bytes
+    found = {
+        "training_seconds": sum(seconds) if seconds else None,
+        "tokens": sum(tokens) if tokens else None,
+        "peak_memory": None if peak is None else peak / 2**20,
+        "extra_forwards": sum(row.extra_forwards for row in record.stages)
+        if record.stages
+        else None,
+        "steps": None if checkpoint is None else checkpoint.last_step,
+        "best_step": None if checkpoint is None else checkpoint.best_step,
+    }
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def standing(outcome: Outcome, key: Key, names: Sequence[str]) -> str:

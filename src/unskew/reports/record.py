@@ -172,6 +172,10 @@ class StageRow(_Part):
     kind: Literal["train", "saliency", "edit"]
     result: str
     """What it left, in a line."""
+    num_tokens: NonNegativeInt | None = None
+    """Tokens it trained on, each time a row was shown; None where it does not train."""
+    extra_forwards: float = 0.0
+    """Forward passes for each generated token that its result needs beyond the model's own."""
 
 
 class ProofOfEffect(_Part):
@@ -233,6 +237,8 @@ class RunRecord(_Part):
     warnings: list[str] = []
     timings: dict[str, float] = {}
     """What was timed, in seconds."""
+    peak_memory_bytes: NonNegativeInt | None = None
+    """Of tensors on the GPU, or of the whole process where the run used none."""
     reproduce: str
     """The command that repeats the run."""
 

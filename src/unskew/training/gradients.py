@@ -83,8 +83,8 @@ class ChunkGradients:
         """Where the policy is."""
         return self.params[0].device
 
-    def load(self, rows: Sequence[Example]) -> None:
-        """Take the next chunk: all its rows, of which this process computes its share."""
+    def load(self, rows: Sequence[Example]) -> int:
+        """Take the rows of the next chunk, compute this process's share; returns all tokens."""
         fresh = {r.id: r for r in rows if r.id not in self._rows}
         self._rows |= encode_examples(list(fresh.values()), self.encoder, self._quantities)
         parts = self.objective.parts
@@ -97,6 +97,7 @@ class ChunkGradients:
             if part.average_over == "chunk":
                 self._keep_together(name, part.stream)
         self._warm_cache(mine)
+        return sum(self._rows[r.id].num_tokens for r in rows)
 
     def _planned(self, rows: Sequence[Example]) -> list[list[Example]]:
         lengths = [self._rows[r.id].padded_length for r in rows]

@@ -33,6 +33,11 @@ class ExampleRows:
         return sum(row.num_scored for row in self.rows)
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens of all rows, scored or not; counterfactual contexts are not among them."""
+        return sum(len(row.ids) for row in self.rows)
+
+    @property
     def padded_length(self) -> int:
         """Tokens that the example takes where nothing longer stands beside it."""
         return len(self.rows) * max(len(row.ids) for row in self.rows)

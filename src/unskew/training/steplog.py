@@ -18,10 +18,13 @@ class StepLog:
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
+        self.num_tokens = 0
+        """Tokens of all steps so far, each time a row was shown."""
         self._steps: list[dict[str, Any]] = []
 
-    def add(self, info: StepInfo, learning_rate: float) -> None:
-        """Note a step whose gradients are known."""
+    def add(self, info: StepInfo, learning_rate: float, num_tokens: int) -> None:
+        """Note a step whose gradients are known, and how many tokens it was shown."""
+        self.num_tokens += num_tokens
         self._steps.append(
             {"loss": info.loss, "parts": dict(info.parts), "learning_rate": learning_rate}
         )
@@ -59,12 +62,17 @@ class StepLog:
         write_text(folder / LOG_FILE, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     def state_dict(self) -> dict[str, Any]:
-        """Lines and steps not yet in a line; JSON-serialisable."""
-        return {"lines": list(self.lines), "steps": list(self._steps)}
+        """Lines, steps not yet in a line, tokens; JSON-serialisable."""
+        return {
+            "lines": list(self.lines),
+            "steps": list(self._steps),
+            "num_tokens": self.num_tokens,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self.lines, self._steps = list(state["lines"]), list(state["steps"])
+        self.num_tokens = state["num_tokens"]
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -98,7 +98,7 @@ class UnlearningTrainer(Trainer):
         self.decisions: list[Decision] = []
         self.is_finished = False
         self._evaluate_policy = evaluate
-        self._log = StepLog()
+        self.step_log = StepLog()
         path = ScoringPath(self.policy)
         self.source = ChunkGradients(
             path,
@@ -113,7 +113,7 @@ class UnlearningTrainer(Trainer):
     @property
     def train_log(self) -> list[dict[str, Any]]:
         """One line per `logging_steps`: step, loss, learning rate, gradient norm, parts."""
-        return self._log.lines
+        return self.step_log.lines
 
     def fit(self, *, resume: bool = False) -> None:
         """Train to the stop rule or the cap; the model then holds the last weights.
@@ -154,11 +154,11 @@ class UnlearningTrainer(Trainer):
         self.policy.train()
         try:
             with deterministic_kernels(self.settings.full_determinism):
-                self.source.load(self.chunks.next())
+                num_tokens = self.source.load(self.chunks.next())
                 info = self.rule.step(self.source)
         except Diverged as error:
             raise self._diverged(str(error)) from error
-        self._log.add(info, self._get_learning_rate())
+        self.step_log.add(info, self._get_learning_rate(), num_tokens)
         return torch.tensor(float(info.loss), device=self.args.device)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> float:
@@ -167,7 +167,7 @@ class UnlearningTrainer(Trainer):
         norm = float(found)
         if not math.isfinite(norm):
             raise self._diverged("the gradient is not finite")
-        self._log.set_grad_norm(norm)
+        self.step_log.set_grad_norm(norm)
         return norm
 
     def _diverged(self, what: str) -> Diverged:
@@ -214,9 +214,9 @@ class UnlearningTrainer(Trainer):
         super().log({**logs, **shown}, start_time)
 
     def _close_log_line(self) -> dict[str, Any] | None:
-        line = self._log.close_line(self.state.global_step)
+        line = self.step_log.close_line(self.state.global_step)
         if line is not None and self.args.should_save:
-            self._log.write(self.output_dir)
+            self.step_log.write(self.output_dir)
         return line
 
     def get_train_dataloader(self) -> DataLoader:
@@ -263,7 +263,7 @@ class UnlearningTrainer(Trainer):
             "reference_logprobs": self.source.cache.state_dict(),
             "history": [asdict(e) for e in self.history],
             "decisions": [asdict(d) for d in self.decisions],
-            "log": self._log.state_dict(),
+            "log": self.step_log.state_dict(),
         }
 
     def _restore(self, folder: Path) -> None:
@@ -281,7 +281,7 @@ class UnlearningTrainer(Trainer):
             for e in state["history"]
         ]
         self.decisions = [Decision(**d) for d in state["decisions"]]
-        self._log.load_state_dict(state["log"])
+        self.step_log.load_state_dict(state["log"])
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Nothing left to do: `fit` has put the weights in."""

@@ -242,6 +242,14 @@ def test_a_text_of_one_token_keeps_its_start():
     assert found[0] == found[1] > 0
 
 
+@pytest.mark.parametrize("max_examples", [None, 3])
+def test_tokens_are_counted_without_padding_however_the_chunk_is_cut(max_examples):
+    source = _source(LoraScope(r=2).apply(tiny_model()), max_examples=max_examples)
+    rows = _chunk()
+    tokens = source.encoder.encode([s for row in rows for s in row.segments])
+    assert source.load(rows) == sum(len(t.ids) for t in tokens)
+
+
 def test_the_reference_is_asked_once_for_a_chunk_in_many_pieces(monkeypatch):
     source = _source(LoraScope(r=2).apply(tiny_model()), max_examples=3)
     entered = []

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Tests run on one thread each, so two processes of them keep two cores busy.
 WORKERS ?= 2
 
-.PHONY: install demo test test-all check format clean
+.PHONY: install demo compare-world test test-all check format clean
 .DEFAULT_GOAL := test
 
 install: $(STAMP)
@@ -19,6 +19,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## The whole story on the invented world, offline
 	$(BIN)/unskew demo --output-dir runs/demo
+
+compare-world: $(STAMP)  ## Every method on the invented world, three seeds; goes on where it stopped
+	$(BIN)/unskew reproduce world --output-dir runs/compare-world
 
 check: $(STAMP)  ## Style, types, layers
 	$(BIN)/ruff format --check src tests benchmarks

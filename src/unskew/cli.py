@@ -289,6 +289,7 @@ def merge(
 
 
 app.command()(cli_runs.sweep)
+app.command()(cli_runs.reproduce)
 app.command()(cli_runs.compare)
 app.command()(cli_runs.check)
 app.command()(cli_runs.report)

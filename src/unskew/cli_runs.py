@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unskew.console import Data, Model, OutputDir, Traceback, explained, say
+from unskew.console import Data, Model, OutputDir, Traceback, explained, listed, say
 
 EXIT_FAILED, EXIT_GATE = 1, 3
 
@@ -75,6 +75,41 @@ def sweep(
     if swept.compared is not None:
         say(f"comparison: {swept.compared / 'compare.html'}")
     if swept.failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@explained
+def reproduce(
+    plan: Annotated[str, typer.Argument(help="Name of a plan (`world`) or a YAML file.")],
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", help="A folder for the runs; the same one goes on."),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Other models than the plan's, with commas between.")
+    ] = None,
+    data: Data = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Other seeds than the plan's, with commas between.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")] = 2,
+    show_traceback: Traceback = False,
+) -> None:
+    """Run every recipe of a plan with every seed; one page of means. Exit 1 if a run failed.
+
+    Example: `unskew reproduce world --output-dir runs/compare-world`
+    """
+    from unskew.planning import run_plan, summarise
+    from unskew.plans import only, read_plan
+
+    chosen = only(
+        read_plan(plan), models=listed(models) or (), seeds=listed(seeds) or (), data=data
+    )
+    folder = output_dir or Path("runs") / Path(plan).stem
+    ended = run_plan(chosen, folder, workers=workers, tell=say)
+    for page in summarise(chosen, folder, tell=say):
+        say(f"page: {page}")
+    if any(run.error is not None for run in ended.values()):
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from unskew.comparison.contest import Comparison, Key, Outcome
-from unskew.comparison.lineup import BASE, Entrant, Lineup
+from unskew.comparison.lineup import BASE, Lineup
 from unskew.reports.findings import Measure, measures
 from unskew.reports.guards import GUARDS
-from unskew.reports.record import RunRecord
+from unskew.reports.record import MetricRow, RunRecord
 from unskew.types import OVERALL, Metric
 
 __all__ = [
@@ -164,7 +164,7 @@ def points(unit: str) -> str:
     return "points" if unit == "%" else unit
 
 
-def aim(m: Metric | Comparison | None) -> str:
+def aim(m: Metric | Comparison | MetricRow | None) -> str:
     """What would be good."""
     if m is None:
         return ""

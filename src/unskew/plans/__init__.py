@@ -1,0 +1,154 @@
+"""A plan is one YAML file here: which recipes run on which models with which seeds, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+
+from unskew import config
+from unskew.errors import UnknownName
+from unskew.recipes import parse_yaml, read_yaml
+from unskew.registry import nearest
+from unskew.schema import RunConfig
+
+__all__ = ["Contender", "Plan", "Task", "only", "plan_names", "read_plan", "word"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Contender(_Strict):
+    """One row of the table: a recipe, and what is set otherwise in it."""
+
+    name: str
+    recipe: str
+    settings: tuple[str, ...] = ()
+    """`key=value`, over those of all contenders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One run of a plan."""
+
+    contender: Contender
+    model: str
+    seed: int
+    overrides: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Of the run, in the folder of the plan."""
+        return Path(word(self.model), word(self.contender.name), f"seed={self.seed}")
+
+    @property
+    def label(self) -> str:
+        """For a line that tells of it."""
+        return f"{self.contender.name} on {self.model}, seed {self.seed}"
+
+
+class Plan(_Strict):
+    """Contenders, models and seeds: a run for each combination."""
+
+    description: str
+    source: str
+    models: list[str] = Field(min_length=1)
+    """Hub ids, folders, or `world`."""
+    data: str
+    seeds: list[NonNegativeInt] = Field(min_length=1)
+    settings: list[str] = []
+    """`key=value` of all runs."""
+    beside: list[str] = Field(default=[], max_length=7)
+    """Contenders whose runs with the first seed are compared item by item, too; a page has no
+    more colours."""
+    contenders: list[Contender] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_folders(self) -> Self:
+        for what, names in (
+            ("contenders", [c.name for c in self.contenders]),
+            ("models", self.models),
+            ("seeds", [str(seed) for seed in self.seeds]),
+        ):
+            folders = [word(name) for name in names]
+            if twice := sorted({n for n in folders if folders.count(n) > 1}):
+                raise ValueError(
+                    f"{what}: {twice[0]!r} is there twice; give each a name of its own"
+                )
+        names = [c.name for c in self.contenders]
+        for name in self.beside:
+            if name not in names:
+                raise ValueError(f"beside: no contender {name!r}{nearest(name, names)}")
+        return self
+
+    def tasks(self) -> Iterator[Task]:
+        """Every run: all contenders with the first seed before any with the second."""
+        for model in self.models:
+            for seed in self.seeds:
+                for contender in self.contenders:
+                    overrides = (*self.settings, *contender.settings, f"seed={seed}")
+                    yield Task(contender, model, seed, overrides)
+
+    def configuration(self, task: Task) -> RunConfig:
+        """The checked settings of one run.
+
+        Raises:
+            ConfigError: The recipe is unknown or a setting is wrong; the message names the run.
+        """
+        options = {"model.name_or_path": task.model, "data.name_or_path": self.data}
+        try:
+            return config.load(task.contender.recipe, options=options, overrides=task.overrides)
+        except config.ConfigError as error:
+            raise type(error)(f"contender {task.contender.name!r}: {error}") from error
+
+
+def plan_names() -> tuple[str, ...]:
+    """Plans that come with unskew."""
+    folder = resources.files("unskew.plans")
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+def read_plan(name: str) -> Plan:
+    """A plan that comes with unskew, or a YAML file of one's own.
+
+    Raises:
+        UnknownName: No such plan; the message lists all.
+        ConfigError: It cannot be read, or a field is missing, unknown or wrong.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return config.checked(Plan, read_yaml(Path(name)))
+    if name not in plan_names():
+        raise UnknownName(
+            f"unknown plan {name!r}{nearest(name, plan_names())} "
+            f"(there are: {', '.join(plan_names())}; or give a .yaml file)"
+        )
+    text = resources.files("unskew.plans").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return config.checked(Plan, parse_yaml(text))
+
+
+def only(
+    plan: Plan,
+    *,
+    models: Sequence[str] = (),
+    seeds: Sequence[int | str] = (),
+    data: str | None = None,
+) -> Plan:
+    """The plan with other models, seeds or data; what is not given stays.
+
+    Raises:
+        ConfigError: A model or seed is named twice.
+    """
+    given = {"models": list(models), "seeds": list(seeds), "data": data}
+    changed = {key: value for key, value in given.items() if value}
+    return config.checked(Plan, {**plan.model_dump(), **changed})
+
+
+def word(text: str) -> str:
+    """A text as the name of one folder."""
+    kept = "".join(c if c.isalnum() or c in "-+._=" else "_" for c in text)
+    return kept.strip(".")[:80] or "_"

@@ -71,7 +71,7 @@ def test_a_wrong_setting_names_its_contender(tmp_path):
 
 
 def test_unknown_plans_and_keys_are_told(tmp_path):
-    with pytest.raises(UnknownName, match="unknown plan 'wrold'.*world"):
+    with pytest.raises(UnknownName, match=r"unknown plan 'wrold'.*world"):
         read_plan("wrold")
     file = tmp_path / "p.yaml"
     file.write_text("description: d\nsource: s\nmodels: [m]\ndata: d\nseeds: [0]\nseed: 1\n")

@@ -25,6 +25,8 @@ __all__ = ["Mean", "Method", "Quantity", "Result", "Standing", "mean_over_seeds"
 
 _COVERAGE = 0.975
 """Quantile of both ends of a 95 % interval."""
+_LIMITS = {"%": (0.0, 100.0), "probability": (0.0, 1.0), "points": (0.0, 50.0)}
+"""What a number of this unit can be; the interval is cut there. Points are those of a distance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +111,15 @@ def standings(methods: Sequence[Method]) -> tuple[list[Quantity], list[Standing]
 
 
 def mean_over_seeds(values: Sequence[float], unit: str) -> Mean:
-    """Mean and its 95 % interval by Student's t; none for a single seed."""
+    """Mean and its 95 % interval by Student's t, within the unit's limits; none for one seed."""
     n = len(values)
     mean = math.fsum(values) / n
     if n < 2:
         return Mean(mean, unit, tuple(values), None, None)
     variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
     half = float(stdtrit(n - 1, _COVERAGE)) * math.sqrt(variance / n)
-    return Mean(mean, unit, tuple(values), mean - half, mean + half)
+    lowest, highest = _LIMITS.get(unit, (-math.inf, math.inf))
+    return Mean(mean, unit, tuple(values), max(mean - half, lowest), min(mean + half, highest))
 
 
 def _cells(

@@ -30,11 +30,16 @@ def cells(row):
 
 
 def test_the_interval_is_that_of_the_t_test():
-    values = [51.0, 47.5, 55.25]
+    values = [51.0, 47.5, 55.25]  # by hand: mean 51.25, s 3.881, t(2) 4.303, half-width 9.64
     found = mean_over_seeds(values, "%")
     expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
     assert found.value == pytest.approx(np.mean(values))
     assert (found.ci_low, found.ci_high) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_interval_stays_within_what_the_unit_allows():
+    wild = mean_over_seeds([1.0, 99.0], "%")
+    assert (wild.value, wild.ci_low, wild.ci_high) == (50.0, 0.0, 100.0)
 
 
 def test_one_seed_has_no_interval_and_alike_seeds_a_point():

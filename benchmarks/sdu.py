@@ -40,7 +40,7 @@ from unskew.updates.scope import LoraScope
 ROUNDS = 3
 ROWS = 200
 FRACTION = 0.1
-PAIRS, STEPS, BATCH = 1200, 100, 64
+PAIRS, STEPS, BATCH = 1200, 40, 64
 COLUMNS = ("category", "target", "stereotype", "anti_stereotype", "unrelated")
 
 
@@ -221,9 +221,9 @@ def main() -> None:
         run_alone(contender)
         return
     print("| what | against | asked | measured | times |\n|---|---|---|---|---|")
-    pipeline()
-    saliency()
     selection()
+    saliency()
+    pipeline()
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def without_page(monkeypatch) -> None:
 def essence(folder: Path) -> dict[str, object]:
     """All of a record that does not depend on when, where and how often a run was started."""
     record = RunRecord.load(folder)
-    varying = {"command", "created", "timings", "reproduce", "environment"}
+    varying = {"command", "created", "timings", "reproduce", "environment", "peak_memory_bytes"}
     return record.model_dump(exclude=varying)
 
 

@@ -109,7 +109,7 @@ def _bias(lineup: Lineup, outcome: Outcome, measure: Measure) -> list[Column]:
         key = (measure.benchmark, measure.variant, metric, OVERALL)
         columns.append(_column(lineup, outcome, key, title))
         if metric == "lms":
-            columns.append(_change(outcome, key, "ΔLMS"))
+            columns.append(_change(lineup, outcome, key, "ΔLMS"))
     return columns
 
 
@@ -147,11 +147,14 @@ def _column(lineup: Lineup, outcome: Outcome, key: Key, title: str) -> Column:
     return Column(".".join(key), title, aimed, cells, key)
 
 
-def _change(outcome: Outcome, key: Key, title: str) -> Column:
-    """The paired difference to the base, which is 0 itself, where that was a comparison."""
+def _change(lineup: Lineup, outcome: Outcome, key: Key, title: str) -> Column:
+    """The difference to the base on the same items, with an interval where that was compared."""
     cells = {}
     base = outcome.metrics.get(BASE, {}).get(key)
     if base is not None:
+        for run in lineup.runs:
+            if (own := outcome.metrics[run.name].get(key)) is not None:
+                cells[run.name] = Cell(own.value - base.value, points(base.unit))
         cells[BASE] = Cell(0.0, points(base.unit), 0.0, 0.0)
     for c in outcome.of(key):
         if c.first == BASE:

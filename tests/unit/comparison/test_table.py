@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.comparison.small_runs import unlearned
+from tests.unit.comparison.small_runs import pairs, unlearned, write_run
+from unskew import compare
 from unskew.comparison.table import costs
 from unskew.reports.record import Checkpoint, RunRecord, StageRow
 
@@ -46,3 +47,19 @@ def test_what_is_not_known_is_absent(tmp_path):
     assert found(tmp_path / "run") == {}
     kept = Checkpoint(best_step=20, last_step=60, reason="least bias")
     assert found(tmp_path / "other", checkpoint=kept) == {"steps": 60.0, "best_step": 20.0}
+
+
+def test_the_change_against_the_base_is_there_whatever_the_others_are_held_against(tmp_path):
+    def run(name, points):
+        before, after = pairs([1] * 4), pairs([1, 0, 1, 0], points)
+        phases = {"before": {"stereoset": before}, "after": {"stereoset": after}}
+        return write_run(tmp_path / name, phases)
+
+    runs = [run("a", [2, 2, 2, 2]), run("b", [2, 2, 2, 0])]
+    for baseline, has_interval in (("a", False), ("base", True)):
+        compared = compare(runs, baseline=baseline)
+        columns = [c for section in compared.sections for c in section.columns]
+        (change,) = [c for c in columns if c.name.endswith("lms.overall.delta")]
+        assert change.cells["a"].value == 0
+        assert change.cells["b"].value == pytest.approx(-25)
+        assert (change.cells["b"].ci_low is not None) == has_interval

@@ -21,7 +21,7 @@ from unskew.models.selection import layer_of
 from unskew.models.tokens import Tokens
 from unskew.protocols import Saliency, WeightEvidence
 from unskew.registry import nearest
-from unskew.training.microbatch import plan
+from unskew.training.microbatch import overhead_tokens, plan
 
 Losses = Callable[[bool], Iterator[Tensor]]
 """Given whether rows are wanted one by one: each row's loss, or losses that sum to their mean."""
@@ -52,7 +52,8 @@ def nll_losses(path: ScoringPath, rows: Sequence[Tokens], *, max_tokens: int = 8
     def losses(by_row: bool) -> Iterator[Tensor]:
         batches = [[i] for i in range(len(rows))]
         if not by_row:
-            batches = plan([len(r.ids) for r in rows], max_tokens=max_tokens)
+            lengths = [len(r.ids) for r in rows]
+            batches = plan(lengths, max_tokens=max_tokens, overhead=overhead_tokens(path.model))
         for batch in batches:
             own = [rows[i] for i in batch]
             grid = collate(own, device)

@@ -242,6 +242,14 @@ def test_a_text_of_one_token_keeps_its_start():
     assert found[0] == found[1] > 0
 
 
+@pytest.mark.parametrize(("overhead", "is_cut"), [(0, True), (10**6, False)])
+def test_a_chunk_is_cut_as_one_more_pass_costs_on_the_device(monkeypatch, overhead, is_cut):
+    monkeypatch.setattr("unskew.training.gradients.overhead_tokens", lambda model: overhead)
+    source = _source(LoraScope(r=2).apply(tiny_model()))
+    source.load(_chunk())
+    assert (len(source._micro_batches) > 1) == is_cut
+
+
 @pytest.mark.parametrize("max_examples", [None, 3])
 def test_tokens_are_counted_without_padding_however_the_chunk_is_cut(max_examples):
     source = _source(LoraScope(r=2).apply(tiny_model()), max_examples=max_examples)

@@ -311,6 +311,8 @@ def main() -> None:
     # Read by cuBLAS once; kernels with a fixed order need it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     shapes = args.shapes or list(ROUNDS[args.device])
+    if unfit := [s for s in shapes if s not in ROUNDS[args.device]]:
+        parser.error(f"{', '.join(unfit)}: too large for --device {args.device}")
     results: dict[str, Any] = {
         "memory": {s: measure_memory(s, args.device) for s in shapes},
         "steps": {s: measure_steps(s, args.device) for s in shapes},

@@ -136,7 +136,6 @@ class Pipeline:
             kind=stage.kind,
             result=fields.pop("result"),
             num_tokens=fields.pop("num_tokens", None),
-            extra_forwards=fields.pop("extra_forwards", 0.0),
         )
         is_only = len(self.workshop.settings.stages) == 1
         timing = {"training" if is_only else stage.name: time.perf_counter() - begun}

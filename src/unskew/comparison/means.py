@@ -23,8 +23,8 @@ from unskew.reports.record import MetricRow, RunRecord
 
 __all__ = ["Mean", "Method", "Quantity", "Result", "Standing", "mean_over_seeds", "standings"]
 
-_COVERAGE = 0.975
-"""Quantile of both ends of a 95 % interval."""
+_UPPER_QUANTILE = 0.975
+"""Of a two-sided 95 % interval."""
 _LIMITS = {"%": (0.0, 100.0), "probability": (0.0, 1.0), "points": (0.0, 50.0)}
 """What a number of this unit can be; the interval is cut there. Points are those of a distance."""
 
@@ -99,13 +99,14 @@ def standings(methods: Sequence[Method]) -> tuple[list[Quantity], list[Standing]
     first = next((record for m in methods for record in m.records), None)
     if first is None:
         return [], [Standing(m.name, {}, 0, tuple(m.failed)) for m in methods]
-    columns = [*_measured(first), *_costs()]
+    measured = _measured(first)
+    columns = [*measured, *_costs()]
     rows = [
         Standing(m.name, _cells(columns, m.records, AFTER), len(m.records), tuple(m.failed))
         for m in methods
     ]
-    base = Standing("base", _cells(columns[: -len(COSTS)], [first], BEFORE), 1, is_method=False)
-    oracle = Standing("oracle", _cells(columns[: -len(COSTS)], [first], ORACLE), 1, is_method=False)
+    base = Standing("base", _cells(measured, [first], BEFORE), 1, is_method=False)
+    oracle = Standing("oracle", _cells(measured, [first], ORACLE), 1, is_method=False)
     kept = [c for c in columns if any(c in row.cells for row in rows)]
     return kept, [row for row in (base, *rows, oracle) if row.is_method or row.cells]
 
@@ -117,7 +118,7 @@ def mean_over_seeds(values: Sequence[float], unit: str) -> Mean:
     if n < 2:
         return Mean(mean, unit, tuple(values), None, None)
     variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
-    half = float(stdtrit(n - 1, _COVERAGE)) * math.sqrt(variance / n)
+    half = float(stdtrit(n - 1, _UPPER_QUANTILE)) * math.sqrt(variance / n)
     lowest, highest = _LIMITS.get(unit, (-math.inf, math.inf))
     return Mean(mean, unit, tuple(values), max(mean - half, lowest), min(mean + half, highest))
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from unskew import __version__
 from unskew.comparison.means import Mean, Method, Quantity, Standing, standings
+from unskew.comparison.table import COST_UNITS
 from unskew.files import write_text
 from unskew.reports.drawing import (
     ACCENT,
@@ -108,7 +109,7 @@ def _count(value: float) -> str:
 
 def _has_interval(cell: Mean) -> bool:
     """Costs have none: seconds vary with the machine and counts hardly at all."""
-    return cell.ci_low is not None and cell.unit not in ("count", "s", "MiB")
+    return cell.ci_low is not None and cell.unit not in COST_UNITS
 
 
 _INTERVALS = (

@@ -12,7 +12,7 @@ from typing import Any
 from unskew import __version__
 from unskew.comparison.lineup import Entrant
 from unskew.comparison.result import Compared
-from unskew.comparison.table import Cell, Section, points
+from unskew.comparison.table import COST_UNITS, Cell, Section, points
 from unskew.comparison.tradeoff import Reading, at_levels
 from unskew.reports.formatting import MISSING, format_interval, format_value, unit_suffix
 from unskew.reports.render import csv_cell, escape_markdown, markdown_table
@@ -43,7 +43,7 @@ def cell_text(cell: Cell | None) -> str:
     if cell is None:
         return MISSING
     text = f"{format_value(cell.value, cell.unit)}{unit_suffix(cell.unit)}"
-    if cell.ci_low is None and cell.unit in ("count", "s", "MiB"):
+    if cell.ci_low is None and cell.unit in COST_UNITS:
         return text.removesuffix(".0") if cell.unit == "count" else text
     return f"{text} {format_interval(cell)}"
 

@@ -14,6 +14,7 @@ from unskew.types import OVERALL, Metric
 
 __all__ = [
     "COSTS",
+    "COST_UNITS",
     "Cell",
     "Column",
     "Section",
@@ -34,11 +35,12 @@ COSTS = {
     "training_seconds": ("Training", "s"),
     "tokens": ("Tokens trained on", "count"),
     "peak_memory": ("Peak memory", "MiB"),
-    "extra_forwards": ("Extra forward passes per generated token", "count"),
     "steps": ("Steps run", "count"),
     "best_step": ("Step kept", "count"),
 }
 """Name of a cost -> its title and unit."""
+COST_UNITS = frozenset(unit for _, unit in COSTS.values())
+"""Numbers in these have no interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +193,7 @@ def _cost(lineup: Lineup) -> list[Column]:
 
 def costs(record: RunRecord) -> dict[str, float]:
     """What a run took, by the names of `COSTS`; what is not known is absent."""
-    own = {row.name for row in record.stages} or {"training"}
-    own |= {"training"} if len(own) == 1 else set()
+    own = {"training", *(row.name for row in record.stages)}  # an only stage is timed as training
     seconds = [taken for name, taken in record.timings.items() if name in own]
     tokens = [row.num_tokens for row in record.stages if row.num_tokens is not None]
     checkpoint, peak = record.checkpoint, record.peak_memory_bytes
@@ -200,9 +201,6 @@ def costs(record: RunRecord) -> dict[str, float]:
         "training_seconds": sum(seconds) if seconds else None,
         "tokens": sum(tokens) if tokens else None,
         "peak_memory": None if peak is None else peak / 2**20,
-        "extra_forwards": sum(row.extra_forwards for row in record.stages)
-        if record.stages
-        else None,
         "steps": None if checkpoint is None else checkpoint.last_step,
         "best_step": None if checkpoint is None else checkpoint.best_step,
     }

@@ -174,8 +174,6 @@ class StageRow(_Part):
     """What it left, in a line."""
     num_tokens: NonNegativeInt | None = None
     """Tokens it trained on, each time a row was shown; None where it does not train."""
-    extra_forwards: float = 0.0
-    """Forward passes for each generated token that its result needs beyond the model's own."""
 
 
 class ProofOfEffect(_Part):

@@ -12,7 +12,7 @@ from unskew.reports.record import Checkpoint, RunRecord, StageRow
 MASKED = [
     StageRow(name="shadow", kind="train", result="r", num_tokens=1000),
     StageRow(name="mask", kind="saliency", result="r"),
-    StageRow(name="update", kind="train", result="r", num_tokens=234, extra_forwards=2.0),
+    StageRow(name="update", kind="train", result="r", num_tokens=234),
 ]
 
 
@@ -33,7 +33,6 @@ def test_all_stages_cost_and_measuring_does_not(tmp_path):
         "training_seconds": 7.0,
         "tokens": 1234.0,
         "peak_memory": 3.0,
-        "extra_forwards": 2.0,
     }
 
 

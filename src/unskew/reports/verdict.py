@@ -169,7 +169,7 @@ def _loss(guard: GuardRow) -> str:
     text = f"{guard.guard.short} {_from_to(guard.row)}"
     if guard.floor is not None and not guard.floor.met:
         value, floor = guard.floor.value, guard.floor.floor
-        text += f" (limit {floor:g} missed with {value:g} at the chosen checkpoint)"
+        text += f" (limit {floor:.4g} missed with {value:.4g} at the chosen checkpoint)"
     return text
 
 

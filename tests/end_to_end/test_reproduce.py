@@ -6,7 +6,6 @@ import json
 
 import yaml
 
-from tests.end_to_end.conftest import run
 from unskew.reports.record import RunRecord
 
 SHORT = [
@@ -19,7 +18,7 @@ SHORT = [
 ]
 
 
-def test_a_plan_runs_shows_its_failure_and_goes_on(story, tmp_path):
+def test_a_plan_runs_shows_its_failure_and_goes_on(here, story, tmp_path):
     written = {
         "description": "Two methods on the story.",
         "source": "A test.",
@@ -27,7 +26,6 @@ def test_a_plan_runs_shows_its_failure_and_goes_on(story, tmp_path):
         "data": str(story.pairs),
         "seeds": [3],
         "settings": SHORT,
-        "beside": ["anti", "dpo"],
         "contenders": [
             {"name": "anti", "recipe": "finetune_anti"},
             {"name": "dpo", "recipe": "dpo", "settings": ["data.categories=[nobody]"]},
@@ -36,7 +34,7 @@ def test_a_plan_runs_shows_its_failure_and_goes_on(story, tmp_path):
     plan, folder = tmp_path / "plan.yaml", tmp_path / "out"
     plan.write_text(yaml.safe_dump(written))
     words = ("reproduce", str(plan), "--output-dir", str(folder))
-    said = run(*words)
+    said = here(*words)
     assert said.code == 1, said.err
     (overview,) = folder.glob("*/overview.json")
     rows = {row["name"]: row for row in json.loads(overview.read_text())["rows"]}
@@ -56,10 +54,9 @@ def test_a_plan_runs_shows_its_failure_and_goes_on(story, tmp_path):
     written["contenders"][1]["settings"] = []
     plan.write_text(yaml.safe_dump(written))
     before = (done / "record.json").stat().st_mtime_ns
-    said = run(*words)
+    said = here(*words)
     assert said.code == 0, said.err
     assert "1 of 2 runs are there already" in said.err + said.out
     assert (done / "record.json").stat().st_mtime_ns == before
     rows = {row["name"]: row for row in json.loads(overview.read_text())["rows"]}
     assert rows["dpo"]["num_seeds"] == 1
-    assert (overview.parent / "compare" / "compare.html").is_file()

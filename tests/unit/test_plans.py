@@ -108,6 +108,7 @@ def test_failed_and_killed_runs_are_told_and_never_become_numbers(execute, tmp_p
     errors = {task.seed: run.error for task, run in ended.items()}
     assert errors[0] is None and errors[3] is None
     assert errors[1] == "no luck"
+    assert "one on m, seed 1 failed: no luck" in told
     assert "exit code -9" in str(errors[2])
     assert "begun" in (tmp_path / "m/one/seed=0.log").read_text()
     (page,) = summarise(three, tmp_path)

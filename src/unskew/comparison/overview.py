@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from unskew import __version__
 from unskew.comparison.means import Mean, Method, Quantity, Standing, standings
@@ -230,6 +231,9 @@ def _forest(found: Sequence[tuple[Standing, Mean]], axis: str, width: int) -> st
         axes.set_ylim(len(found) - 0.4, -0.6)
         if is_log:
             axes.set_xscale("log")
+            # As numbers: the default's powers of ten are mathematics, which is not set as text.
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(axis="x")
         axes.set_xlabel(axis)
         axes.tick_params(axis="y", length=0)

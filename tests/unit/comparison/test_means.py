@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from tests.unit.comparison.small_runs import pairs, unlearned, write_run
-from unskew.comparison.means import Method, Result, mean_over_seeds, standings
-from unskew.comparison.overview import write_overview
+from unskew.comparison.means import Mean, Method, Result, Standing, mean_over_seeds, standings
+from unskew.comparison.overview import _forest, write_overview
 from unskew.reports.record import RunRecord, StageRow
 
 HOSTILE = "<script>|one\n$x$"
@@ -107,3 +107,10 @@ def test_nothing_but_failures_is_still_a_page(tmp_path):
     failed = Method("failed", (Result(0, None, "boom"),))
     made = write_overview([failed], tmp_path / "p", title="t", description="d", source="s")
     assert made.failures == ["failed, seed 0: boom"]
+
+
+def test_a_logarithmic_axis_is_labelled_in_numbers(tmp_path):
+    many = [Mean(v, "nats", (v,), None, None) for v in (0.001, 0.02, 0.3)]
+    rows = [(Standing(f"m{i}", {}, 1), mean) for i, mean in enumerate(many)]
+    drawn = _forest(rows, "nats", 800)
+    assert "0.01" in drawn and "mathdefault" not in drawn

@@ -8,6 +8,7 @@ from typing import Any
 
 from unskew import __version__
 from unskew.comparison.contest import ALPHA
+from unskew.comparison.lineup import Entrant
 from unskew.comparison.plots import GLYPHS, over_steps, paths, trade
 from unskew.comparison.render import cell_text, p_text
 from unskew.comparison.result import Compared
@@ -16,6 +17,7 @@ from unskew.comparison.tradeoff import at_levels
 from unskew.reports.drawing import MAX_PANELS, Plot, in_both_widths
 from unskew.reports.findings import Measure
 from unskew.reports.plots import Curve, curves
+from unskew.reports.record import HistoryRow, RunRecord
 from unskew.reports.templating import page_environment
 from unskew.types import OVERALL
 
@@ -89,26 +91,33 @@ def _points(
 
 
 def _steps(compared: Compared, measure: Measure) -> Plot | None:
-    found = []
+    found, kept = [], {}
     for run in compared.lineup.runs:
+        rows = _last_training(run.record)
         at = [
             (row.step, m.value)
-            for row in run.record.history
+            for row in rows
             for m in row.metrics
             if (m.benchmark, m.variant, m.metric, m.category)
             == (measure.benchmark, measure.variant, measure.metric, OVERALL)
         ]
         if at:
             found.append(Curve(run.name, [s for s, _ in at], [v for _, v in at]))
+            # A checkpoint is that of the run's last stage.
+            is_last = rows[-1] is run.record.history[-1]
+            checkpoint = run.record.checkpoint if is_last else None
+            kept[run.name] = checkpoint.best_step if checkpoint else None
     if not found:
         return None
-    kept = {
-        run.name: run.record.checkpoint.best_step if run.record.checkpoint else None
-        for run in compared.lineup.runs
-    }
     told = "; ".join(f"{c.name} from {c.values[0]:.1f} to {c.values[-1]:.1f}" for c in found)
     draw = partial(over_steps, found, compared.places, kept, 50.0)
     return in_both_widths(draw, f"{measure.title} on the select split over steps: {told}.")
+
+
+def _last_training(record: RunRecord) -> list[HistoryRow]:
+    """Evaluations of the last train stage: other stages begin anew, edit stages have no steps."""
+    rows = [row for row in record.history if row.strength is None]
+    return [row for row in rows if row.stage == rows[-1].stage]
 
 
 def _shown(compared: Compared) -> list[tuple[int, Any]]:
@@ -127,12 +136,22 @@ def _reading(compared: Compared, place: int) -> Plot:
 
 
 def _losses(compared: Compared) -> Plot | None:
-    found = [
-        Curve(run.name, [r.step for r in log], [r.loss for r in log])
-        for run in compared.lineup.runs
-        if (log := run.record.train_log)
-    ][:MAX_PANELS]
+    found = [c for run in compared.lineup.runs for c in _loss_by_stage(run)][:MAX_PANELS]
     if not found:
         return None
     told = "; ".join(f"{c.name} from {c.values[0]:.3g} to {c.values[-1]:.3g}" for c in found)
     return in_both_widths(partial(curves, found), f"Training loss over steps: {told}.")
+
+
+def _loss_by_stage(run: Entrant) -> list[Curve]:
+    """A curve for each train stage; an only one has the name of the run."""
+    log = run.record.train_log
+    stages = list(dict.fromkeys(row.stage for row in log))
+    return [
+        Curve(
+            run.name if len(stages) == 1 else f"{run.name}, {stage}",
+            [row.step for row in log if row.stage == stage],
+            [row.loss for row in log if row.stage == stage],
+        )
+        for stage in stages
+    ]

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.comparison.small_runs import EVEN_HISTORY, pairs, unlearned, write_run
+from tests.unit.comparison.small_runs import EVEN_HISTORY, history, pairs, unlearned, write_run
 from tests.unit.reports.example_record import HOSTILE
 from tests.unit.reports.test_page import Page
 from unskew import compare
 from unskew.comparison.compare import FILES
 from unskew.comparison.page import as_html
 from unskew.comparison.render import as_csv, as_json, as_latex, as_markdown, latex_text
+from unskew.reports.record import TrainRow
 
 ALL, EVEN = [1] * 40, [1, 1, 0, 0] * 10
 HOSTILE_NAME = '=<script>alert("x") & $a_b% | {c}'
@@ -125,3 +126,21 @@ def test_what_was_not_measured_stays_absent(compared):
     titles = [column.title for section in compared.sections for column in section.columns]
     assert "Perplexity" not in titles
     assert not any("Damage" in section.title for section in compared.sections)
+
+
+def test_curves_of_a_run_of_stages_do_not_run_into_each_other(tmp_path):
+    shadow = [
+        row.model_copy(update={"stage": "shadow"}) for row in history({0: (90, 0), 10: (99, 0)})
+    ]
+    unbiased = [row.model_copy(update={"stage": "unbiased"}) for row in history(EVEN_HISTORY)]
+    trial = history({1: (50.0, 0.2)})[0].model_copy(update={"stage": "update", "strength": 0.5})
+    log = [
+        TrainRow(step=step, loss=loss, learning_rate=0.1, stage=stage)
+        for stage, step, loss in (("shadow", 10, 3.0), ("shadow", 20, 2.0), ("unbiased", 10, 9.0))
+    ]
+    stages = {"history": [*shadow, *unbiased, trial], "train_log": log}
+    run = unlearned(tmp_path / "sdu", [1] * 4, [1, 0] * 2, trained=EVEN_HISTORY, **stages)
+    other = unlearned(tmp_path / "b", [1] * 4, [1, 0] * 2, trained=EVEN_HISTORY)
+    page = as_html(compare([run, other]))
+    assert "over steps: sdu from 90.0 to 65.0; b from 90.0 to 65.0." in page
+    assert "over steps: sdu, shadow from 3 to 2; sdu, unbiased from 9 to 9; b from 1 to" in page

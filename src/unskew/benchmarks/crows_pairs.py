@@ -7,7 +7,7 @@ al. 2022, arXiv 2110.08527). Departs: none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from unskew.benchmarks._aggregation import (
     CROWS_DIRECTIONS,
@@ -26,6 +26,7 @@ from unskew.types import (
     Request,
     SampleScore,
     Segment,
+    Start,
 )
 
 __all__ = ["CrowsPairs"]
@@ -43,6 +44,9 @@ class CrowsPairs(AggregatedBenchmark[Pair]):
     Args:
         examples: With pairs; the stereotype is `sent_more`, the anti-stereotype `sent_less`.
         split: Name of the split.
+        start: `separate` scores the first token after the start token and the others without it,
+            as bias-bench does; `prefix` puts the start token in front of the whole text, a
+            different number, hence the variants `bias_bench-prefix` and so on.
         **options: `categories`, `num_resamples`, `seed`, see `AggregatedBenchmark`.
 
     Raises:
@@ -61,8 +65,13 @@ class CrowsPairs(AggregatedBenchmark[Pair]):
         Quantity("mean_gap", "nats/token", 0, "closer", pooled(_GAP, _PAIR)),
     )
 
-    def __init__(self, examples: Examples, *, split: str, **options: Any) -> None:
+    def __init__(
+        self, examples: Examples, *, split: str, start: Start = "separate", **options: Any
+    ) -> None:
+        if start not in get_args(Start):
+            raise BenchmarkError(f"start {start!r}; allowed: {', '.join(get_args(Start))}")
         super().__init__(examples, split=split, **options)
+        self.start: Start = start
         for pair in self.items.values():
             if pair.stereotype == pair.anti_stereotype:
                 raise BenchmarkError(
@@ -77,7 +86,7 @@ class CrowsPairs(AggregatedBenchmark[Pair]):
     def requests(self) -> Iterable[Request]:
         for pair in self.items.values():
             yield LikelihoodRequest(
-                pair.id, (Segment(pair.stereotype), Segment(pair.anti_stereotype)), "separate"
+                pair.id, (Segment(pair.stereotype), Segment(pair.anti_stereotype)), self.start
             )
 
     def score(self, request: Request, answer: Answer) -> SampleScore:
@@ -85,13 +94,15 @@ class CrowsPairs(AggregatedBenchmark[Pair]):
         pair = self.items[request.id]
         stereotype, anti = (s.mean_logprob for s in answer)
         finite(pair.id, stereotype=stereotype, anti_stereotype=anti)
-        values = {
+        values: dict[str, float | str] = {
             "stereotype": stereotype,
             "anti_stereotype": anti,
             "gap": stereotype - anti,
             "preferred": float(stereotype > anti),
             "direction": next((tag for tag in pair.tags if tag in CROWS_DIRECTIONS), ""),
         }
+        if self.start == "prefix":
+            values["variant"] = "bias_bench-prefix"
         return SampleScore(pair.id, pair.category, pair.target, values)
 
     @classmethod
@@ -101,5 +112,6 @@ class CrowsPairs(AggregatedBenchmark[Pair]):
 
     @classmethod
     def variants(cls, score: SampleScore) -> tuple[str, ...]:
+        variant = str(score.values.get("variant", "bias_bench"))
         direction = score.values["direction"]
-        return ("bias_bench", f"bias_bench-{direction}") if direction else ("bias_bench",)
+        return (variant, f"{variant}-{direction}") if direction else (variant,)

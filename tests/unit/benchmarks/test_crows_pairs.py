@@ -82,6 +82,16 @@ def test_requests_score_both_whole_sentences():
     assert request.start == "separate"
 
 
+def test_a_start_token_in_front_of_all_is_a_variant_of_its_own():
+    pairs = tuple(pair(f"{i}", tags=("stereo",), unrelated=False) for i in range(3))
+    benchmark = CrowsPairs(Examples(pairs=pairs), split="report", start="prefix")
+    assert {r.start for r in benchmark.requests()} == {"prefix"}
+    metrics = benchmark.metrics(ask(benchmark, always_biased))
+    assert {m.variant for m in metrics} == {"bias_bench-prefix", "bias_bench-prefix-stereo"}
+    with pytest.raises(BenchmarkError, match="start 'front'; allowed: separate, prefix"):
+        CrowsPairs(Examples(pairs=pairs), split="report", start="front")
+
+
 def test_identical_sentences_are_refused():
     same = Pair("x", "gender", "t", "Both alike.", "Both alike.", None, 0)
     with pytest.raises(BenchmarkError, match="both sentences of pair 'x' are 'Both alike"):

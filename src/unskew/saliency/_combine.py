@@ -89,11 +89,12 @@ def _without_component(
 def stable_order(flat: Float[Tensor, " place"]) -> Tensor:
     """Places in ascending order of their value, equal ones as they come.
 
-    Two passes of numpy's stable sort over halves of 16 bits, where it is a counting sort: less than
-    half the time of one over floats.
+    One sort of 64-bit numbers, the value above and the place below: no two are equal, so no stable
+    sort is needed, and numpy's for these takes a third of the time of two counting sorts and a
+    tenth of a stable one over floats. A place has 32 bits.
     """
     bits = (flat.float() + 0.0).numpy().view(np.int32)
-    keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    by_low = np.argsort((keys & 0xFFFF).astype(np.uint16), kind="stable")
-    high = ((keys >> 16) + (1 << 15)).astype(np.uint16)
-    return torch.from_numpy(by_low[np.argsort(high[by_low], kind="stable")])
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) << 32
+    keys |= np.arange(len(keys))
+    keys.sort()
+    return torch.from_numpy(keys & 0xFFFFFFFF)

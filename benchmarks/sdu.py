@@ -221,9 +221,10 @@ def main() -> None:
         run_alone(contender)
         return
     print("| what | against | asked | measured | times |\n|---|---|---|---|---|")
-    selection()
-    saliency()
+    # First, as a process begins with the peak that its parent had when it was started.
     pipeline()
+    saliency()
+    selection()
 
 
 if __name__ == "__main__":

@@ -299,11 +299,12 @@ app.command()(cli_trace.trace)
 @app.command("list")
 @explained
 def list_parts(show_traceback: Traceback = False) -> None:
-    """Recipes, objectives, rules, scopes, controllers, saliencies, edits and benchmarks."""
+    """Recipes, plans, objectives, rules, scopes, controllers, saliencies, edits, benchmarks."""
     from unskew.benchmarks import BENCHMARKS
     from unskew.controllers import CONTROLLERS
     from unskew.edits import EDITS
     from unskew.objectives import OBJECTIVES
+    from unskew.plans import plan_names
     from unskew.recipes import read_recipe, recipe_names
     from unskew.saliency import SALIENCIES
     from unskew.updates import SCOPES, UPDATES
@@ -311,6 +312,7 @@ def list_parts(show_traceback: Traceback = False) -> None:
     print("recipes")
     for name in recipe_names():
         print(f"  {name:24} {read_recipe(name).get('description', '')}")
+    print(f"plans\n  {', '.join(plan_names())}")
     for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, SALIENCIES, EDITS, BENCHMARKS):
         print(f"{table.kind}\n  {', '.join(table)}")
 

@@ -79,8 +79,12 @@ def sweep(
 
 
 @explained
-def reproduce(
-    plan: Annotated[str, typer.Argument(help="Name of a plan (`world`) or a YAML file.")],
+def reproduce(  # noqa: PLR0913 - one option each
+    plan: Annotated[str, typer.Argument(help="Name of a plan (`unskew list`) or a YAML file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings of all runs, as `key=value`, over the plan's."),
+    ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option("--output-dir", help="A folder for the runs; the same one goes on."),
@@ -89,10 +93,16 @@ def reproduce(
         str | None, typer.Option(help="Other models than the plan's, with commas between.")
     ] = None,
     data: Data = None,
+    report_data: Annotated[
+        str | None, typer.Option(help="Report on this data set instead of a split of --data.")
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Other seeds than the plan's, with commas between.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")] = 2,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check every run and estimate its cost; run nothing.")
+    ] = False,
     show_traceback: Traceback = False,
 ) -> None:
     """Run every recipe of a plan with every seed; one page of means. Exit 1 if a run failed.
@@ -103,8 +113,19 @@ def reproduce(
     from unskew.plans import only, read_plan
 
     chosen = only(
-        read_plan(plan), models=listed(models) or (), seeds=listed(seeds) or (), data=data
+        read_plan(plan),
+        models=listed(models) or (),
+        seeds=listed(seeds) or (),
+        data=data,
+        report_data=report_data,
+        settings=overrides or (),
     )
+    if dry_run:
+        from unskew.estimating import forecast
+
+        for line in forecast(chosen):
+            say(line)
+        return
     folder = output_dir or Path("runs") / Path(plan).stem
     ended = run_plan(chosen, folder, workers=workers, tell=say)
     for page in summarise(chosen, folder, tell=say):

@@ -21,9 +21,11 @@ import yaml
 from unskew.comparison.compare import compare
 from unskew.comparison.means import Method, Result
 from unskew.comparison.overview import write_overview
+from unskew.comparison.published import beside
 from unskew.errors import UnskewError
 from unskew.files import is_taken, write_json, write_text
 from unskew.plans import Contender, Plan, Task, word
+from unskew.published import audit
 from unskew.reports.record import RECORD_FILE, RunRecord
 from unskew.run import AFTER, execute
 from unskew.schema import WORLD, RunConfig
@@ -198,7 +200,8 @@ def summarise(plan: Plan, output_dir: Path, *, tell: Tell = lambda _: None) -> l
             title=f"All methods on {model}",
             description=plan.description,
             source=plan.source,
-            notes=_notes(plan, ended),
+            notes=_notes(plan, model, ended),
+            published=beside(plan.published, model, methods) if plan.published else (),
         )
         pages.append(folder / "overview.html")
         found = [output_dir / t.folder for t in _beside_each_other(plan, model, ended)]
@@ -237,7 +240,12 @@ def _beside_each_other(plan: Plan, model: str, ended: Mapping[Task, Ended]) -> l
     ]
 
 
-def _notes(plan: Plan, ended: Mapping[Task, Ended]) -> list[str]:
+def _notes(plan: Plan, model: str, ended: Mapping[Task, Ended]) -> list[str]:
     minutes = sum(run.process_seconds for run in ended.values()) / 60
     seeds = ", ".join(str(seed) for seed in plan.seeds)
-    return [f"seeds {seeds}; {len(ended)} runs took {minutes:.1f} minutes of one processor"]
+    took = f"seeds {seeds}; {len(ended)} runs took {minutes:.1f} minutes of one processor"
+    if plan.published is None:
+        return [took]
+    models = dict.fromkeys(row.model for row in plan.published.rows)
+    absent = f"{plan.published.table} has no numbers for {model}, only for {', '.join(models)}"
+    return [took, *audit(plan.published), *([] if plan.published.of_model(model) else [absent])]

@@ -28,7 +28,11 @@ def plan(**changes) -> Plan:
 def test_every_run_of_a_plan_that_comes_along_is_valid(name):
     found = read_plan(name)
     hashes = [found.configuration(task).sha256() for task in found.tasks()]
-    assert len(set(hashes)) == len(hashes) == len(found.contenders) * len(found.seeds)
+    assert (
+        len(set(hashes))
+        == len(hashes)
+        == len(found.contenders) * len(found.seeds) * len(found.models)
+    )
 
 
 def test_on_the_world_all_choose_their_checkpoint_alike():

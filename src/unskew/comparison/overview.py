@@ -15,6 +15,7 @@ from matplotlib.ticker import NullFormatter
 
 from unskew import __version__
 from unskew.comparison.means import Mean, Method, Quantity, Standing, standings
+from unskew.comparison.published import Beside
 from unskew.comparison.table import COST_UNITS
 from unskew.files import write_text
 from unskew.reports.drawing import (
@@ -48,6 +49,7 @@ class Overview:
     columns: tuple[Quantity, ...]
     rows: tuple[Standing, ...]
     notes: tuple[str, ...]
+    published: tuple[Beside, ...] = ()
 
     @property
     def sections(self) -> list[tuple[str, list[Quantity]]]:
@@ -74,6 +76,7 @@ def write_overview(
     description: str,
     source: str,
     notes: Sequence[str] = (),
+    published: Sequence[Beside] = (),
 ) -> Overview:
     """Write the table of all methods, each a mean over its seeds.
 
@@ -84,12 +87,14 @@ def write_overview(
         description: What was run, in a sentence.
         source: Where that comes from.
         notes: What a reader has to know.
+        published: A paper's numbers beside ours.
 
     Raises:
         StorageError: A file could not be written.
     """
     columns, rows = standings(methods)
-    made = Overview(title, description, source, tuple(columns), tuple(rows), tuple(notes))
+    told = (title, description, source)
+    made = Overview(*told, tuple(columns), tuple(rows), tuple(notes), tuple(published))
     for name, text in zip(FILES, (as_html(made), as_markdown(made), as_json(made)), strict=True):
         write_text(folder / name, text)
     return made
@@ -130,10 +135,29 @@ def as_markdown(made: Overview) -> str:
             if row.is_method or any(c in row.cells for c in columns)
         ]
         parts += [f"## {escape_markdown(name)}", markdown_table(header, body)]
+    if made.published:
+        parts += ["## Published and ours", markdown_table(_PUBLISHED, published_rows(made))]
     told = [*made.failures, *made.notes]
     if told:
         parts += ["## To be known", "\n".join(f"- {escape_markdown(note)}" for note in told)]
     return "\n\n".join(parts) + "\n"
+
+
+_PUBLISHED = ("Method", "Number", "Published", "Ours", "Difference")
+
+
+def published_rows(made: Overview) -> list[list[str]]:
+    """Cells of the table of published numbers."""
+    return [
+        [
+            line.method,
+            line.column.replace(".", " "),
+            f"{line.published:.2f}",
+            cell_text(line.ours),
+            MISSING if line.difference is None else f"{line.difference:+.2f}",
+        ]
+        for line in made.published
+    ]
 
 
 def _seeds(row: Standing) -> str:
@@ -152,6 +176,16 @@ def as_json(made: Overview) -> str:
         "source": made.source,
         "notes": list(made.notes),
         "rows": [_row_json(made, row) for row in made.rows],
+        "published": [
+            {
+                "method": line.method,
+                "number": line.column,
+                "published": line.published,
+                "ours": line.ours.value if line.ours else None,
+                "difference": line.difference,
+            }
+            for line in made.published
+        ],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -190,6 +224,8 @@ def as_html(made: Overview) -> str:
     return template.render(
         made=made,
         intervals=_INTERVALS,
+        published_header=_PUBLISHED,
+        published_rows=published_rows(made),
         plots=[plot for plot in plots if plot is not None],
         version=__version__,
     )

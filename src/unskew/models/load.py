@@ -72,7 +72,7 @@ def load_model(
     if dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
     shared = {"revision": revision, "trust_remote_code": trust_remote_code}
-    config = _load_config(name_or_path, shared)
+    config = load_config(name_or_path, shared)
     if not keep_dropout:
         _switch_off_dropout(config)
     if device is None:
@@ -175,7 +175,16 @@ def base_parameters(model: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
             yield name.replace(".base_layer.", "."), parameter
 
 
-def _load_config(name_or_path: str, shared: dict[str, Any]) -> Any:
+def load_config(name_or_path: str, shared: dict[str, Any]) -> Any:
+    """The configuration of a causal language model.
+
+    Args:
+        name_or_path: Hub id or folder.
+        shared: `revision` and `trust_remote_code`, as transformers takes them.
+
+    Raises:
+        ModelError: It cannot be reached, or is of no causal language model.
+    """
     folder = Path(name_or_path)
     if folder.exists() and not (folder / "config.json").is_file():
         hint = (

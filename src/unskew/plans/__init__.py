@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validat
 
 from unskew import config
 from unskew.errors import UnknownName
+from unskew.published import BASE, Published, same_model
 from unskew.recipes import parse_yaml, read_yaml
 from unskew.registry import nearest
 from unskew.schema import RunConfig
@@ -30,13 +31,15 @@ class Contender(_Strict):
     recipe: str
     settings: tuple[str, ...] = ()
     """`key=value`, over those of all contenders."""
+    for_models: dict[str, tuple[str, ...]] = {}
+    """Model -> `key=value` of this contender on that model alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """One run of a plan."""
 
-    contender: Contender
+    contender: Contender = field(hash=False)
     model: str
     seed: int
     overrides: tuple[str, ...]
@@ -60,13 +63,21 @@ class Plan(_Strict):
     models: list[str] = Field(min_length=1)
     """Hub ids, folders, or `world`."""
     data: str
+    report_data: str | None = None
+    """Report on these data instead of a part of `data`."""
     seeds: list[NonNegativeInt] = Field(min_length=1)
     settings: list[str] = []
     """`key=value` of all runs."""
+    for_models: dict[str, tuple[str, ...]] = {}
+    """Model -> `key=value` of all runs on it, e.g. its precision."""
+    published: Published | None = None
+    """A paper's numbers, shown beside ours."""
     beside: list[str] = Field(default=[], max_length=7)
     """Contenders whose runs with the first seed are compared item by item, too; a page has no
     more colours."""
     contenders: list[Contender] = Field(min_length=1)
+    last_settings: list[str] = []
+    """`key=value` of all runs, over everything above: what is given on the command line."""
 
     @model_validator(mode="after")
     def _names_are_folders(self) -> Self:
@@ -84,6 +95,10 @@ class Plan(_Strict):
         for name in self.beside:
             if name not in names:
                 raise ValueError(f"beside: no contender {name!r}{nearest(name, names)}")
+        for row in self.published.rows if self.published else ():
+            if row.method not in (BASE, *names):
+                hint = nearest(row.method, names)
+                raise ValueError(f"published: no contender {row.method!r}{hint}")
         return self
 
     def tasks(self) -> Iterator[Task]:
@@ -91,7 +106,14 @@ class Plan(_Strict):
         for model in self.models:
             for seed in self.seeds:
                 for contender in self.contenders:
-                    overrides = (*self.settings, *contender.settings, f"seed={seed}")
+                    overrides = (
+                        *self.settings,
+                        *_for(self.for_models, model),
+                        *contender.settings,
+                        *_for(contender.for_models, model),
+                        *self.last_settings,
+                        f"seed={seed}",
+                    )
                     yield Task(contender, model, seed, overrides)
 
     def configuration(self, task: Task) -> RunConfig:
@@ -100,7 +122,11 @@ class Plan(_Strict):
         Raises:
             ConfigError: The recipe is unknown or a setting is wrong; the message names the run.
         """
-        options = {"model.name_or_path": task.model, "data.name_or_path": self.data}
+        options = {
+            "model.name_or_path": task.model,
+            "data.name_or_path": self.data,
+            **({"data.report_data": self.report_data} if self.report_data else {}),
+        }
         try:
             return config.load(task.contender.recipe, options=options, overrides=task.overrides)
         except config.ConfigError as error:
@@ -137,15 +163,33 @@ def only(
     models: Sequence[str] = (),
     seeds: Sequence[int | str] = (),
     data: str | None = None,
+    report_data: str | None = None,
+    settings: Sequence[str] = (),
 ) -> Plan:
-    """The plan with other models, seeds or data; what is not given stays.
+    """The plan with other models, seeds, data or settings; what is not given stays.
+
+    Other data without `report_data` are reported on by a part of their own.
 
     Raises:
         ConfigError: A model or seed is named twice.
     """
-    given = {"models": list(models), "seeds": list(seeds), "data": data}
+    given = {
+        "models": list(models),
+        "seeds": list(seeds),
+        "data": data,
+        "report_data": report_data,
+        "last_settings": list(settings),
+    }
     changed = {key: value for key, value in given.items() if value}
+    if data:
+        changed["report_data"] = report_data
     return config.checked(Plan, {**plan.model_dump(), **changed})
+
+
+def _for(settings: Mapping[str, Sequence[str]], model: str) -> Iterator[str]:
+    for name, own in settings.items():
+        if same_model(name, model):
+            yield from own
 
 
 def word(text: str) -> str:

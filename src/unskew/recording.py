@@ -96,7 +96,7 @@ def data_info(dataset: Dataset) -> records.DataInfo:
 
 def _counts(examples: Examples) -> dict[str, int]:
     """Pairs by category; of data without pairs its questions by category or documents by kind."""
-    pairs = examples.pairs or examples.choices
+    pairs = examples.pairs or examples.choices or examples.coreferences
     if pairs or not examples.documents:
         return dict(Counter(p.category for p in pairs))
     return dict(Counter(d.kind for d in examples.documents))

@@ -13,5 +13,7 @@ BENCHMARKS = Table(
         "reasoning": "unskew.benchmarks.reasoning:Reasoning",
         "slot": "unskew.benchmarks.slot:Slot",
         "stereoset": "unskew.benchmarks.stereoset:StereoSet",
+        "winobias": "unskew.benchmarks.winobias:WinoBias",
+        "winogender": "unskew.benchmarks.winogender:Winogender",
     },
 )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from unskew.benchmarks._quantities import Quantity, interval_of, statistic
 from unskew.errors import BenchmarkError
+from unskew.items import ChoiceQuestion, Coreference
 from unskew.paired import Difference, paired_differences
 from unskew.protocols import Comparison, Needs
 from unskew.registry import nearest
@@ -26,7 +27,6 @@ from unskew.statistics import Design, bootstrap, group_sums
 from unskew.types import (
     OVERALL,
     Answer,
-    ChoiceQuestion,
     Document,
     Examples,
     Metric,
@@ -37,7 +37,7 @@ from unskew.types import (
     SampleScore,
 )
 
-Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion)
+Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion, Coreference)
 CROWS_DIRECTIONS = ("stereo", "antistereo")
 """Tags of CrowS-Pairs rows: what the sentence written first showed."""
 _Array = NDArray[np.float64]
@@ -333,7 +333,7 @@ class DocumentBenchmark(AggregatedBenchmark[Document]):
                 raise BenchmarkError(f"{self.name}: document {document.id!r} is empty; remove it")
 
 
-def _category(item: Pair | Probe | ChoiceQuestion | Document | Question) -> str:
+def _category(item: Pair | Probe | ChoiceQuestion | Coreference | Document | Question) -> str:
     return item.kind if isinstance(item, Document | Question) else item.category
 
 

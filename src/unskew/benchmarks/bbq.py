@@ -17,10 +17,10 @@ from unskew.benchmarks._answers import chosen_option
 from unskew.benchmarks._quantities import Quantity
 from unskew.data.bbq import prompt_of
 from unskew.errors import BenchmarkError
+from unskew.items import ChoiceQuestion
 from unskew.statistics import Design, Sums
 from unskew.types import (
     Answer,
-    ChoiceQuestion,
     Examples,
     Generation,
     LikelihoodRequest,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unskew.data.formats import TABULAR, Source, detect, parse
+from unskew.data.measured import refuse_to_learn
 from unskew.data.records import Faults, Parsed
 from unskew.data.sources import open_source
 from unskew.data.splits import (
@@ -59,8 +60,10 @@ def load_dataset(  # noqa: PLR0913 - one entry for the command line; all but the
         MissingDataset: No such file, folder or cached hub id.
         DataError: The content is wrong; `problems` lists every fault.
         LeakageError: A pair stands in two splits.
-        ConfigError: The arguments contradict each other; UnknownName where one is no known name.
+        ConfigError: The arguments contradict each other, or the data set is one that is measured on
+            and never learned from; UnknownName where one is no known name.
     """
+    refuse_to_learn(name_or_path, format)
     source = open_source(name_or_path, revision)
     main = _load(source, format, columns, strict).filtered(categories, tasks)
     if report_data is None:

@@ -22,6 +22,7 @@ _SAVED_DATASET = ("dataset_dict.json", "dataset_info.json", "state.json")
 _HUB_CONFIGURATIONS = {
     "McGill-NLP/stereoset": ("intersentence", "intrasentence"),
     "Salesforce/wikitext": ("wikitext-2-raw-v1",),
+    "oskarvanderwal/winogender": ("all", "gotcha"),
 }
 
 Row = Mapping[str, object]

@@ -7,6 +7,7 @@ BENCHMARKS = Table(
     {
         "bbq": "unskew.benchmarks.bbq:BBQ",
         "crows_pairs": "unskew.benchmarks.crows_pairs:CrowsPairs",
+        "crows_pairs_revised": "unskew.benchmarks.crows_pairs_revised:CrowsPairsRevised",
         "divergence": "unskew.benchmarks.divergence:DivergenceFromReference",
         "generation": "unskew.benchmarks.generation:SampledText",
         "perplexity": "unskew.benchmarks.perplexity:Perplexity",

@@ -53,8 +53,8 @@ def load_dataset(  # noqa: PLR0913 - one entry for the command line; all but the
         strict: Keep clusters that do not end like their context out of training as well.
 
     Returns:
-        The data set; `drops` lists the pairs kept out of training and why. Of two sources,
-        `sha256` is that of their two checksums in a row.
+        The data set; `drops` lists unusable rows, the pairs kept out of training, and why. Of two
+        sources, `sha256` is that of their two checksums in a row.
 
     Raises:
         MissingDataset: No such file, folder or cached hub id.
@@ -127,7 +127,8 @@ def _dataset(main: _Loaded, made: Splits, report: _Loaded | None = None) -> Data
         origin = f"{main.location}; report: {report.location}"
         sha256 = hashlib.sha256((main.sha256 + report.sha256).encode()).hexdigest()
     examples = {split: Examples(pairs=pairs) for split, pairs in made.items()}
-    drops = _drops(main, made) if "train" in made else ()
+    drops = main.parsed.left_out + (report.parsed.left_out if report is not None else ())
+    drops += _drops(main, made) if "train" in made else ()
     return Dataset(main.name, examples, drops, sha256, origin)
 
 

@@ -22,6 +22,7 @@ _SAVED_DATASET = ("dataset_dict.json", "dataset_info.json", "state.json")
 _HUB_CONFIGURATIONS = {
     "McGill-NLP/stereoset": ("intersentence", "intrasentence"),
     "Salesforce/wikitext": ("wikitext-2-raw-v1",),
+    "jannalu/crows_pairs_multilingual": ("english",),
     "oskarvanderwal/winogender": ("all", "gotcha"),
 }
 

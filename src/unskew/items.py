@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,3 +52,17 @@ class Coreference:
     """Whether the right reading agrees with who holds the occupation more often; None: unknown."""
     counterpart: str = ""
     """Of a sentence that follows, the same with pronouns of the other gender, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A text with one of two labels."""
+
+    id: str
+    category: str
+    """Part of the data set, e.g. a figure of speech."""
+    task: str
+    """Which prompt and labels go with it, e.g. `sst2`."""
+    fields: Mapping[str, str]
+    """What the prompt is filled with."""
+    label: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from unskew.errors import ConfigError
-from unskew.items import ChoiceQuestion, Coreference
+from unskew.items import ChoiceQuestion, Coreference, Labelled
 
 Task = Literal["intrasentence", "intersentence", "pair"]
 Start = Literal["separate", "prefix"]
@@ -98,6 +98,7 @@ class Examples:
     probes: tuple[Probe, ...] = ()
     choices: tuple[ChoiceQuestion, ...] = ()
     coreferences: tuple[Coreference, ...] = ()
+    labelled: tuple[Labelled, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from unskew.benchmarks._quantities import Quantity, interval_of, statistic
 from unskew.errors import BenchmarkError
-from unskew.items import ChoiceQuestion, Coreference
+from unskew.items import ChoiceQuestion, Coreference, Labelled
 from unskew.paired import Difference, paired_differences
 from unskew.protocols import Comparison, Needs
 from unskew.registry import nearest
@@ -37,7 +37,7 @@ from unskew.types import (
     SampleScore,
 )
 
-Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion, Coreference)
+Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion, Coreference, Labelled)
 CROWS_DIRECTIONS = ("stereo", "antistereo")
 """Tags of CrowS-Pairs rows: what the sentence written first showed."""
 _Array = NDArray[np.float64]
@@ -333,7 +333,9 @@ class DocumentBenchmark(AggregatedBenchmark[Document]):
                 raise BenchmarkError(f"{self.name}: document {document.id!r} is empty; remove it")
 
 
-def _category(item: Pair | Probe | ChoiceQuestion | Coreference | Document | Question) -> str:
+def _category(
+    item: Pair | Probe | ChoiceQuestion | Coreference | Labelled | Document | Question,
+) -> str:
     return item.kind if isinstance(item, Document | Question) else item.category
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from unskew.data.bbq import is_bbq, load_bbq
+from unskew.data.understanding import LAYOUTS, holds, load_understanding
 from unskew.data.winobias import is_winobias, load_winobias
 from unskew.data.winogender import is_winogender, load_winogender
 from unskew.errors import ConfigError
@@ -26,6 +28,7 @@ MEASURED: Mapping[str, Measured] = {
     "bbq": Measured(is_bbq, load_bbq),
     "winobias": Measured(is_winobias, load_winobias),
     "winogender": Measured(is_winogender, load_winogender),
+    **{task: Measured(partial(holds, task), partial(load_understanding, task)) for task in LAYOUTS},
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from unskew.items import ChoiceQuestion, Coreference
+from unskew.items import ChoiceQuestion, Coreference, Labelled
 from unskew.types import (
     Answer,
     Divergence,
@@ -77,6 +77,14 @@ def coreference(number, *, gender="male", right=0, follows: bool | None = True, 
     )
 
 
+def labelled(number, *, label: int | None = None, category="sst2", task="sst2"):
+    columns = ("sentence", "sentence1", "sentence2", "premise", "hypothesis", "title", "content")
+    fields = {name: f"The {name} of text {number}." for name in columns}
+    return Labelled(
+        f"text-{number:06}", category, task, fields, number // 2 % 2 if label is None else label
+    )
+
+
 def some_examples(per_target: int = 4) -> Examples:
     """Two categories with three targets each, and a little of everything else."""
     places = [(c, f"{c}-{t}") for c in ("gender", "race") for t in range(3)]
@@ -112,6 +120,7 @@ def some_examples(per_target: int = 4) -> Examples:
             for i in range(20)
             for j, g in enumerate(("male", "female", "neutral"))
         ),
+        labelled=tuple(labelled(i, category=("one", "two")[i % 2]) for i in range(40)),
     )
 
 

@@ -7,6 +7,7 @@ BENCHMARKS = Table(
     {
         "amazon_polarity": "unskew.benchmarks.understanding:AmazonPolarity",
         "bbq": "unskew.benchmarks.bbq:BBQ",
+        "bbq_generated": "unskew.benchmarks.bbq_generated:BBQGenerated",
         "cola": "unskew.benchmarks.understanding:CoLA",
         "crows_pairs": "unskew.benchmarks.crows_pairs:CrowsPairs",
         "crows_pairs_revised": "unskew.benchmarks.crows_pairs_revised:CrowsPairsRevised",

@@ -299,6 +299,8 @@ class AggregatedBenchmark(ABC, Generic[Item]):
         draws_of = {q.name: draws[:, i] for i, q in enumerate(drawn)}
         values = statistic(present)(group_sums(cell.units, cell.groups))
         for quantity, value in zip(present, values.tolist(), strict=True):
+            if math.isnan(value):
+                continue
             n = _count(quantity, cell)
             low, high = interval_of(quantity, value, n, draws_of.get(quantity.name)) or (None, None)
             yield Metric(

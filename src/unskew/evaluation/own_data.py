@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unskew.benchmarks import BENCHMARKS
+from unskew.data.bbq import load_bbq
 from unskew.data.measured import MEASURED
 from unskew.data.text import load_text
 from unskew.errors import BenchmarkError
@@ -25,7 +26,7 @@ def reader(benchmark: str) -> _Read | None:
     """
     if benchmark in MEASURED:
         return MEASURED[benchmark].load
-    return load_text if BENCHMARKS.load(benchmark).needs == "documents" else None
+    return {"documents": load_text, "choices": load_bbq}.get(BENCHMARKS.load(benchmark).needs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,11 @@ def prompt_of(item: Coreference) -> str:
     return f"{item.sentence} \u2018{item.pronoun.capitalize()}\u2019 refers to the"
 
 
+def is_paired(items: Sequence[Coreference]) -> bool:
+    """Whether sentences have counterparts, as WinoBias' have and Winogender's do not."""
+    return any(item.counterpart for item in items)
+
+
 def accuracy(group: str) -> Callable[[Sums], NDArray[np.float64]]:
     """Accuracy in per cent on one of the groups."""
     return pooled(AT[f"{group}_right"], AT[f"{group}_asked"], 100)

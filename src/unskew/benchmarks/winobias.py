@@ -13,8 +13,10 @@ from unskew.benchmarks._coreference import (
     CoreferenceBenchmark,
     accuracy_quantity,
     gap_quantity,
+    is_paired,
 )
 from unskew.benchmarks._quantities import Quantity, pooled, total
+from unskew.types import Examples
 
 __all__ = ["WinoBias"]
 
@@ -56,3 +58,7 @@ class WinoBias(CoreferenceBenchmark):
         Quantity("ties", "pairs", None, "lower", total(AT["tie"]), AT["pair"], "none"),
         Quantity("mean_gap", "nats", 0, "closer", pooled(AT["gap"], AT["pair"]), AT["pair"]),
     )
+
+    @classmethod
+    def serves(cls, examples: Examples) -> bool:
+        return is_paired(examples.coreferences)

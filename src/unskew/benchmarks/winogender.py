@@ -13,8 +13,10 @@ from unskew.benchmarks._coreference import (
     CoreferenceBenchmark,
     accuracy_quantity,
     gap_quantity,
+    is_paired,
 )
 from unskew.benchmarks._quantities import Quantity, pooled
+from unskew.types import Examples
 
 __all__ = ["Winogender"]
 
@@ -58,3 +60,7 @@ class Winogender(CoreferenceBenchmark):
             "bootstrap_share",
         ),
     )
+
+    @classmethod
+    def serves(cls, examples: Examples) -> bool:
+        return bool(examples.coreferences) and not is_paired(examples.coreferences)

@@ -117,6 +117,16 @@ def open_folder(
     return [open_source(str(path), revision) for path in found]
 
 
+def first_line(path: Path) -> str:
+    """First line of a file, also a gzipped one; empty where it cannot be read as text."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
+            return str(file.readline()).rstrip("\r\n")
+    except (OSError, EOFError, zlib.error):
+        return ""
+
+
 def _looks_like_hub_id(name: str) -> bool:
     """`org/name`, unless the first part is a folder here or the last part names a data file."""
     if not _HUB_ID.fullmatch(name) or Path(name).parent.is_dir():

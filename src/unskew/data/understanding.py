@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from unskew.data.records import Faults, read_text
-from unskew.data.sources import TableSource, TextSource, open_folder
+from unskew.data.sources import TableSource, TextSource, first_line, open_folder
 from unskew.errors import DataError
 from unskew.items import Labelled
 from unskew.types import Dataset, Examples
@@ -146,10 +146,7 @@ def holds(task: str, name_or_path: str) -> bool:
         path = found[0] if found else path
     if not path.is_file() or not path.name.removesuffix(".gz").endswith(_SUFFIXES):
         return False
-    (source,) = open_folder(str(path), _SUFFIXES)
-    if not isinstance(source, TextSource):
-        return False
-    first = source.text.partition("\n")[0].strip("\r")
+    first = first_line(path)
     layout = LAYOUTS[task]
     if not layout.columns:
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from unskew.data.records import Faults, read_choice, read_text
-from unskew.data.sources import TableSource, TextSource, open_source
+from unskew.data.sources import TableSource, TextSource, first_line, open_source
 from unskew.errors import DataError
 from unskew.items import Coreference
 from unskew.types import Dataset, Drop, Examples
@@ -88,10 +88,8 @@ def is_winogender(name_or_path: str) -> bool:
     """
     path = Path(name_or_path)
     path = path / SENTENCES if path.is_dir() else path
-    if not path.name.removesuffix(".gz").endswith(".tsv") or not path.is_file():
-        return False
-    source = open_source(str(path))
-    return isinstance(source, TextSource) and tuple(_header(source.text)) == COLUMNS
+    is_table = path.name.removesuffix(".gz").endswith(".tsv") and path.is_file()
+    return is_table and tuple(_header(first_line(path))) == COLUMNS
 
 
 def _header(text: str) -> list[str]:

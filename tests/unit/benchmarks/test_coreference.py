@@ -149,6 +149,15 @@ def test_both_sentences_of_a_pair_are_scored_whole_and_once():
     assert texts == [(items[0].sentence, 0), (items[1].sentence, 0)]
 
 
+def test_auto_tells_the_two_apart():
+    paired = Examples(coreferences=(coreference(0), coreference(0, gender="female", follows=False)))
+    single = Examples(coreferences=(coreference(0, follows=False),))
+    for examples, expected in ((paired, [False, True]), (single, [True, False])):
+        assert [cls.serves(examples) for cls in (Winogender, WinoBias)] == expected
+    assert not Winogender.serves(Examples())
+    assert not WinoBias.serves(Examples())
+
+
 def test_without_figures_of_the_occupations_there_is_no_gotcha():
     metrics = measured(Winogender, [coreference(i, follows=None) for i in range(4)], the_right_one)
     names = {m.metric for m in metrics}

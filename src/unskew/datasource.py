@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unskew.assemble import refuse_world_settings, with_neutral_text
-from unskew.data.bbq import is_bbq, load_bbq
 from unskew.data.load import load_dataset
+from unskew.data.measured import MEASURED, measured_format
 from unskew.errors import ConfigError, LeakageError
 from unskew.hub.artifacts import digests, read_seen
 from unskew.schema import WORLD
@@ -39,12 +39,12 @@ class DataSource:
             given = {"format": self.format != "auto", "columns": self.columns}
             refuse_world_settings([name for name, is_given in given.items() if is_given])
             return World().dataset()
-        if is_bbq(self.name_or_path, self.format):
+        if (found := measured_format(self.name_or_path, self.format)) is not None:
             pairs_only = {"columns": self.columns, "categories": self.categories}
             given = [name for name, value in {**pairs_only, "tasks": self.tasks}.items() if value]
             if given:
-                raise ConfigError(f"BBQ's questions have no {', '.join(given)}; leave them out")
-            return with_neutral_text(load_bbq(self.name_or_path))
+                raise ConfigError(f"{found} has no {', '.join(given)}; leave them out")
+            return with_neutral_text(MEASURED[found].load(self.name_or_path))
         whole = load_dataset(
             self.name_or_path,
             format=self.format,

@@ -96,7 +96,8 @@ def data_info(dataset: Dataset) -> records.DataInfo:
 
 def _counts(examples: Examples) -> dict[str, int]:
     """Pairs by category; of data without pairs its questions by category or documents by kind."""
-    pairs = examples.pairs or examples.choices
+    asked = examples.choices or examples.coreferences or examples.labelled
+    pairs = examples.pairs or asked
     if pairs or not examples.documents:
         return dict(Counter(p.category for p in pairs))
     return dict(Counter(d.kind for d in examples.documents))

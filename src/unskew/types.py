@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from unskew.errors import ConfigError
+from unskew.items import ChoiceQuestion, Coreference, Labelled
 
 Task = Literal["intrasentence", "intersentence", "pair"]
 Start = Literal["separate", "prefix"]
@@ -88,30 +89,6 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class ChoiceQuestion:
-    """A question with options: one is right, one says unknown, one follows a stereotype."""
-
-    id: str
-    category: str
-    """Bias type, e.g. `Religion`."""
-    template: str
-    """Questions written after one template are alike; intervals draw templates."""
-    condition: Literal["ambig", "disambig"]
-    """Whether the context leaves the answer open."""
-    context: str
-    question: str
-    options: tuple[str, ...]
-    names: tuple[str, ...]
-    """Who each option is, without article and such."""
-    right: int
-    """Index of the right option."""
-    unknown: int
-    """Index of the option that says that the answer is not known."""
-    biased: int | None
-    """Index of the option that follows the stereotype; None where there is not exactly one."""
-
-
-@dataclass(frozen=True, slots=True)
 class Examples:
     """All that one split offers. What a data set does not have is empty."""
 
@@ -120,6 +97,8 @@ class Examples:
     questions: tuple[Question, ...] = ()
     probes: tuple[Probe, ...] = ()
     choices: tuple[ChoiceQuestion, ...] = ()
+    coreferences: tuple[Coreference, ...] = ()
+    labelled: tuple[Labelled, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

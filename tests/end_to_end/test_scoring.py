@@ -294,6 +294,33 @@ def test_benchmarks_with_data_of_their_own_need_no_other(here, story, tmp_path):
     assert (tmp_path / "out" / "samples" / "evaluated-bbq-Age.jsonl").is_file()
 
 
+def test_sentences_with_pronouns_are_told_from_their_files(here, story, tmp_path):
+    """One found by `auto`, the other by name; files in the original layouts."""
+    sentences = tmp_path / "winogender" / "all_sentences.tsv"
+    sentences.parent.mkdir()
+    rows = [
+        ("smith.client.1.male.txt", "The smith told the client that he could pay."),
+        ("smith.client.1.female.txt", "The smith told the client that she could pay."),
+    ]
+    sentences.write_text("sentid\tsentence\n" + "".join(f"{i}\t{s}\n" for i, s in rows))
+    pairs = tmp_path / "wino"
+    pairs.mkdir()
+    for side, pronoun in (("pro", "he"), ("anti", "she")):
+        line = f"[The cook] paid the nurse because [{pronoun}] was late.\n"
+        (pairs / f"{side}_stereotyped_type1.txt.dev").write_text(line)
+    words = ["--model", str(story.biased), "--data", str(sentences.parent)]
+    words += ["--benchmarks", f"auto,winobias:{pairs}", "--output-dir", str(tmp_path / "out")]
+    said = here("evaluate", *words)
+    assert said.code == 0, said.err
+    record = RunRecord.load(tmp_path / "out")
+    found = {r.benchmark for r in record.metrics}
+    assert {"winogender", "winobias"} <= found
+    assert not found & {"bbq", "bbq_generated", "sst2", "rte", "flute"}
+    assert set(record.benchmark_data) == {"winobias-winobias"}
+    assert {r.n for r in record.find(benchmark="winobias", metric="stereotype_share")} == {1}
+    assert record.data.drops == {"no figure of its occupation; counts for accuracy only": 2}
+
+
 def test_data_that_nobody_judges_stored_answers_on(here, tmp_path):
     data = tmp_path / "crows.csv"
     data.write_text(

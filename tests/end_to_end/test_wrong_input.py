@@ -11,10 +11,11 @@ import pytest
 
 from tests.end_to_end import stories, wrong
 from tests.end_to_end.conftest import adapter_bytes, command, environment, essence
+from unskew.benchmarks import BENCHMARKS as BENCHMARK_TABLE
 from unskew.recipes import read_recipe, recipe_names
 
 RECIPES = ", ".join(recipe_names())
-BENCHMARKS = "bbq, crows_pairs, divergence, generation, perplexity, reasoning, slot, stereoset"
+BENCHMARKS = ", ".join(sorted(BENCHMARK_TABLE.built_in))
 NEW = "{new}"
 
 MODELS = {

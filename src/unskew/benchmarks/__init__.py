@@ -5,13 +5,23 @@ from unskew.registry import Table
 BENCHMARKS = Table(
     "benchmarks",
     {
+        "amazon_polarity": "unskew.benchmarks.understanding:AmazonPolarity",
         "bbq": "unskew.benchmarks.bbq:BBQ",
+        "bbq_generated": "unskew.benchmarks.bbq_generated:BBQGenerated",
+        "cola": "unskew.benchmarks.understanding:CoLA",
         "crows_pairs": "unskew.benchmarks.crows_pairs:CrowsPairs",
+        "crows_pairs_revised": "unskew.benchmarks.crows_pairs_revised:CrowsPairsRevised",
         "divergence": "unskew.benchmarks.divergence:DivergenceFromReference",
+        "flute": "unskew.benchmarks.understanding:FLUTE",
         "generation": "unskew.benchmarks.generation:SampledText",
+        "mrpc": "unskew.benchmarks.understanding:MRPC",
         "perplexity": "unskew.benchmarks.perplexity:Perplexity",
         "reasoning": "unskew.benchmarks.reasoning:Reasoning",
+        "rte": "unskew.benchmarks.understanding:RTE",
         "slot": "unskew.benchmarks.slot:Slot",
+        "sst2": "unskew.benchmarks.understanding:SST2",
         "stereoset": "unskew.benchmarks.stereoset:StereoSet",
+        "winobias": "unskew.benchmarks.winobias:WinoBias",
+        "winogender": "unskew.benchmarks.winogender:Winogender",
     },
 )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from unskew.benchmarks._quantities import Quantity, interval_of, statistic
 from unskew.errors import BenchmarkError
+from unskew.items import ChoiceQuestion, Coreference, Labelled
 from unskew.paired import Difference, paired_differences
 from unskew.protocols import Comparison, Needs
 from unskew.registry import nearest
@@ -26,7 +27,6 @@ from unskew.statistics import Design, bootstrap, group_sums
 from unskew.types import (
     OVERALL,
     Answer,
-    ChoiceQuestion,
     Document,
     Examples,
     Metric,
@@ -37,7 +37,7 @@ from unskew.types import (
     SampleScore,
 )
 
-Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion)
+Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion, Coreference, Labelled)
 CROWS_DIRECTIONS = ("stereo", "antistereo")
 """Tags of CrowS-Pairs rows: what the sentence written first showed."""
 _Array = NDArray[np.float64]
@@ -299,6 +299,8 @@ class AggregatedBenchmark(ABC, Generic[Item]):
         draws_of = {q.name: draws[:, i] for i, q in enumerate(drawn)}
         values = statistic(present)(group_sums(cell.units, cell.groups))
         for quantity, value in zip(present, values.tolist(), strict=True):
+            if math.isnan(value):
+                continue
             n = _count(quantity, cell)
             low, high = interval_of(quantity, value, n, draws_of.get(quantity.name)) or (None, None)
             yield Metric(
@@ -333,7 +335,9 @@ class DocumentBenchmark(AggregatedBenchmark[Document]):
                 raise BenchmarkError(f"{self.name}: document {document.id!r} is empty; remove it")
 
 
-def _category(item: Pair | Probe | ChoiceQuestion | Document | Question) -> str:
+def _category(
+    item: Pair | Probe | ChoiceQuestion | Coreference | Labelled | Document | Question,
+) -> str:
     return item.kind if isinstance(item, Document | Question) else item.category
 
 

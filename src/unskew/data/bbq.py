@@ -16,7 +16,12 @@ from typing import Literal, cast
 from unskew.data.records import Faults, read_choice, read_text
 from unskew.data.sources import TableSource, TextSource, open_folder
 from unskew.errors import DataError
-from unskew.types import ChoiceQuestion, Dataset, Drop, Examples
+from unskew.items import ChoiceQuestion
+from unskew.types import (
+    Dataset,
+    Drop,
+    Examples,
+)
 
 SUFFIXES = (".jsonl",)
 OPTIONS = ("ans0", "ans1", "ans2")
@@ -99,7 +104,7 @@ def is_bbq(name_or_path: str, format: str = "auto") -> bool:
         return bool(rows) and is_question(rows[0])
     try:
         return is_question(json.loads(source.text.lstrip().partition("\n")[0]))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -15,7 +15,13 @@ from unskew.data.bbq import load_bbq, prompt_of
 from unskew.data.completion import follow
 from unskew.data.splits import DEFAULT_SPLITS, SplitSettings, check_disjoint, split_pairs
 from unskew.errors import DataError
-from unskew.types import ChoiceQuestion, Dataset, Examples, Pair, Question
+from unskew.items import ChoiceQuestion
+from unskew.types import (
+    Dataset,
+    Examples,
+    Pair,
+    Question,
+)
 
 
 def load_bbq_to_learn(

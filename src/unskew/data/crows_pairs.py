@@ -3,6 +3,10 @@
 Source: Nangia et al. 2020, arXiv 2010.00133, `crows_pairs_anonymized.csv`; CC BY-SA 4.0.
 `sent_more` is the more stereotypical sentence whatever `stereo_antistereo` says; that column
 tells whether the sentence written first showed the stereotype, and is kept as a tag.
+
+Revisions are read, too: the 1677 pairs of lm-evaluation-harness (Névéol et al. 2022, hub id
+`jannalu/crows_pairs_multilingual`, category `autre`) and the 1467 of kinit-sk/bias-methodology
+(category `other`, one row whose `bias_type` holds the direction).
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from unskew.data.completion import word_prefix
 from unskew.data.records import Faults, Parsed, Record, read_choice, read_optional_text, read_text
-from unskew.types import Pair
+from unskew.types import Drop, Pair
 
 CATEGORIES = (
     "age",
@@ -24,10 +28,14 @@ CATEGORIES = (
     "sexual-orientation",
     "socioeconomic",
 )
+REVISED_CATEGORIES = ("autre", "other")
+"""Categories of revisions only."""
 COLUMNS = ("sent_more", "sent_less", "stereo_antistereo", "bias_type")
 
 _DIRECTIONS = {"stereo": "stereo", "antistereo": "antistereo"}
+_TYPES = {c: c for c in (*CATEGORIES, *REVISED_CATEGORIES)} | {"Race-color": "race-color"}
 _INDEX = ""
+_SLIPPED = "its bias_type holds the direction, so its category is not known"
 
 
 def is_row(value: object) -> bool:
@@ -41,12 +49,15 @@ def parse(records: Sequence[Record], faults: Faults) -> Parsed:
     Args:
         records: Rows of the original CSV.
         faults: Takes every fault; a row with a fault gives no pair.
+
+    A row whose `bias_type` is `stereo` or `antistereo` is left out and counted.
     """
-    pairs = [pair for record in records if (pair := _read_row(record, faults)) is not None]
-    return Parsed(tuple(pairs), {}, {})
+    read = [_read_row(record, faults) for record in records]
+    pairs = tuple(pair for pair in read if isinstance(pair, Pair))
+    return Parsed(pairs, {}, {}, tuple(drop for drop in read if isinstance(drop, Drop)))
 
 
-def _read_row(record: Record, faults: Faults) -> Pair | None:
+def _read_row(record: Record, faults: Faults) -> Pair | Drop | None:
     row, value = record.row, record.value
     if not isinstance(value, Mapping):
         faults.add(row, "row", f"is {type(value).__name__}", "give the columns of CrowS-Pairs")
@@ -54,9 +65,10 @@ def _read_row(record: Record, faults: Faults) -> Pair | None:
     before = len(faults.lines)
     more = read_text(value, "sent_more", row, faults)
     less = read_text(value, "sent_less", row, faults)
-    category = read_choice(
-        value.get("bias_type"), {c: c for c in CATEGORIES}, (row, "bias_type"), faults
-    )
+    has_slipped = value.get("bias_type") in _DIRECTIONS
+    category = None
+    if not has_slipped:
+        category = read_choice(value.get("bias_type"), _TYPES, (row, "bias_type"), faults)
     direction = read_choice(
         value.get("stereo_antistereo"), _DIRECTIONS, (row, "stereo_antistereo"), faults
     )
@@ -66,6 +78,8 @@ def _read_row(record: Record, faults: Faults) -> Pair | None:
         faults.add(row, "sent_less", "is the same text as sent_more", "they have to differ")
     if more is None or less is None or len(faults.lines) > before:
         return None
+    if has_slipped:
+        return Drop(identity, _SLIPPED)
     return Pair(
         id=identity,
         category=str(category),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unskew.data.formats import TABULAR, Source, detect, parse
+from unskew.data.measured import refuse_to_learn
 from unskew.data.records import Faults, Parsed
 from unskew.data.sources import open_source
 from unskew.data.splits import (
@@ -52,15 +53,17 @@ def load_dataset(  # noqa: PLR0913 - one entry for the command line; all but the
         strict: Keep clusters that do not end like their context out of training as well.
 
     Returns:
-        The data set; `drops` lists the pairs kept out of training and why. Of two sources,
-        `sha256` is that of their two checksums in a row.
+        The data set; `drops` lists unusable rows, the pairs kept out of training, and why. Of two
+        sources, `sha256` is that of their two checksums in a row.
 
     Raises:
         MissingDataset: No such file, folder or cached hub id.
         DataError: The content is wrong; `problems` lists every fault.
         LeakageError: A pair stands in two splits.
-        ConfigError: The arguments contradict each other; UnknownName where one is no known name.
+        ConfigError: The arguments contradict each other, or the data set is one that is measured on
+            and never learned from; UnknownName where one is no known name.
     """
+    refuse_to_learn(name_or_path, format)
     source = open_source(name_or_path, revision)
     main = _load(source, format, columns, strict).filtered(categories, tasks)
     if report_data is None:
@@ -124,7 +127,8 @@ def _dataset(main: _Loaded, made: Splits, report: _Loaded | None = None) -> Data
         origin = f"{main.location}; report: {report.location}"
         sha256 = hashlib.sha256((main.sha256 + report.sha256).encode()).hexdigest()
     examples = {split: Examples(pairs=pairs) for split, pairs in made.items()}
-    drops = _drops(main, made) if "train" in made else ()
+    drops = main.parsed.left_out + (report.parsed.left_out if report is not None else ())
+    drops += _drops(main, made) if "train" in made else ()
     return Dataset(main.name, examples, drops, sha256, origin)
 
 

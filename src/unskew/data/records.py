@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from unskew.errors import DataError
 from unskew.registry import nearest
-from unskew.types import Pair
+from unskew.types import Drop, Pair
 
 EVALUATION_ONLY = "evaluation_only"
 """Tag of a pair that is scored but never trained on."""
@@ -46,6 +46,8 @@ class Parsed:
     """Id of each pair tagged `evaluation_only`, and why it is not trained on."""
     marks: Mapping[str, str]
     """Id to `train`, `select` or `report`, where the file decides the split itself."""
+    left_out: tuple[Drop, ...] = ()
+    """Rows that no split can use, and why."""
 
 
 class Faults:

@@ -10,7 +10,13 @@ from typing import TypeVar
 
 from unskew.data.completion import follow
 from unskew.errors import ConfigError, DataError
-from unskew.types import ChoiceQuestion, Examples, Pair, RowSource, Segment
+from unskew.items import ChoiceQuestion
+from unskew.types import (
+    Examples,
+    Pair,
+    RowSource,
+    Segment,
+)
 
 Item = TypeVar("Item")
 OfCategory = TypeVar("OfCategory", Pair, ChoiceQuestion)

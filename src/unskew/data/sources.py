@@ -22,6 +22,8 @@ _SAVED_DATASET = ("dataset_dict.json", "dataset_info.json", "state.json")
 _HUB_CONFIGURATIONS = {
     "McGill-NLP/stereoset": ("intersentence", "intrasentence"),
     "Salesforce/wikitext": ("wikitext-2-raw-v1",),
+    "jannalu/crows_pairs_multilingual": ("english",),
+    "oskarvanderwal/winogender": ("all", "gotcha"),
 }
 
 Row = Mapping[str, object]
@@ -50,12 +52,15 @@ class TableSource:
     """Rows by the name of the split or configuration; one unnamed table has the name ''."""
 
 
-def open_source(name_or_path: str, revision: str | None = None) -> TextSource | TableSource:
+def open_source(
+    name_or_path: str, revision: str | None = None, configuration: str | None = None
+) -> TextSource | TableSource:
     """Read a local file, a gzipped one, a folder, or a data set of the Hugging Face hub.
 
     Args:
         name_or_path: What exists locally wins over a hub id of the same spelling.
         revision: Branch, tag or commit of a hub id.
+        configuration: Part of a hub id that has several; a local path is read as it is.
 
     Raises:
         MissingDataset: Nothing of that name; the nearest existing name is given.
@@ -70,7 +75,7 @@ def open_source(name_or_path: str, revision: str | None = None) -> TextSource | 
     if not exists:
         if not _looks_like_hub_id(name_or_path):
             raise _missing(name_or_path)
-        return _read_hub(name_or_path, revision)
+        return _read_hub(name_or_path, revision, configuration)
     if revision is not None:
         raise ConfigError(
             f"revision {revision!r} was given for the local path {name_or_path}, which has none; "
@@ -84,7 +89,10 @@ def open_source(name_or_path: str, revision: str | None = None) -> TextSource | 
 
 
 def open_folder(
-    name_or_path: str, suffixes: tuple[str, ...], revision: str | None = None
+    name_or_path: str,
+    suffixes: tuple[str, ...],
+    revision: str | None = None,
+    configuration: str | None = None,
 ) -> list[TextSource | TableSource]:
     """As `open_source`, but of a folder every file whose name ends in one of the suffixes.
 
@@ -92,13 +100,14 @@ def open_folder(
         name_or_path: As in `open_source`.
         suffixes: E.g. `(".jsonl",)`; each also with `.gz`.
         revision: As in `open_source`.
+        configuration: As in `open_source`.
 
     Raises:
         DataError: The folder holds no such file, or as in `open_source`.
     """
     folder = Path(name_or_path)
     if not folder.is_dir() or any((folder / name).is_file() for name in _SAVED_DATASET):
-        return [open_source(name_or_path, revision)]
+        return [open_source(name_or_path, revision, configuration)]
     found = _files_ending(folder, suffixes)
     if not found:
         raise DataError(
@@ -106,6 +115,16 @@ def open_folder(
             "name the file itself"
         )
     return [open_source(str(path), revision) for path in found]
+
+
+def first_line(path: Path) -> str:
+    """First line of a file, also a gzipped one; empty where it cannot be read as text."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
+            return str(file.readline()).rstrip("\r\n")
+    except (OSError, EOFError, zlib.error):
+        return ""
 
 
 def _looks_like_hub_id(name: str) -> bool:
@@ -191,12 +210,12 @@ def _read_saved(folder: Path) -> TableSource:
         ) from error
 
 
-def _read_hub(name: str, revision: str | None) -> TableSource:
+def _read_hub(name: str, revision: str | None, configuration: str | None) -> TableSource:
     import datasets
     from datasets.config import HF_HUB_OFFLINE
 
     location = f"{name}@{revision}" if revision else name
-    configurations = _HUB_CONFIGURATIONS.get(name)
+    configurations = (configuration,) if configuration else _HUB_CONFIGURATIONS.get(name)
     try:
         if configurations is None:
             return _as_tables(name, location, datasets.load_dataset(name, revision=revision))

@@ -9,16 +9,24 @@ from typing import Any
 
 from unskew.benchmarks import BENCHMARKS
 from unskew.data.bbq import load_bbq
+from unskew.data.measured import MEASURED
 from unskew.data.text import load_text
 from unskew.errors import BenchmarkError
 from unskew.evaluation.suite import Entry, entries
 from unskew.types import Dataset
 
-READERS: Mapping[str, Callable[[str], Dataset]] = {
-    "documents": load_text,
-    "choices": load_bbq,
-}
-"""What a benchmark needs -> how such data is read. Everything goes to the report split."""
+_Read = Callable[[str], Dataset]
+
+
+def reader(benchmark: str) -> _Read | None:
+    """How data of a benchmark's own is read, all into the report split; None if it has none.
+
+    Args:
+        benchmark: Its name.
+    """
+    if benchmark in MEASURED:
+        return MEASURED[benchmark].load
+    return {"documents": load_text, "choices": load_bbq}.get(BENCHMARKS.load(benchmark).needs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +85,15 @@ def read_own(asked: Iterable[str], others: Iterable[str] = ()) -> list[OwnData]:
     found: list[OwnData] = []
     for words in asked:
         name, _, place = words.partition(":")
-        needs = BENCHMARKS.load(name).needs
-        if needs not in READERS:
-            able = ", ".join(n for n in BENCHMARKS if BENCHMARKS.load(n).needs in READERS)
+        read = reader(name)
+        if read is None:
+            able = ", ".join(n for n in BENCHMARKS if reader(n))
+            needs = BENCHMARKS.load(name).needs
             raise BenchmarkError(
                 f"{words}: {name} takes its {needs} from the data of the run (--data or "
                 f"--report-data); data of their own can have {able}"
             )
-        own = OwnData(name, READERS[needs](place))
+        own = OwnData(name, read(place))
         if own.key in taken:
             raise BenchmarkError(f"{words}: {own.key} would be measured twice; leave one out")
         taken.add(own.key)

@@ -21,10 +21,10 @@ from unskew.benchmarks import BENCHMARKS
 from unskew.data.bbq import load_bbq
 from unskew.data.load import load_dataset
 from unskew.errors import DataError
+from unskew.items import ChoiceQuestion
 from unskew.models.tokens import Encoder
 from unskew.types import (
     OVERALL,
-    ChoiceQuestion,
     Dataset,
     Examples,
     LikelihoodRequest,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from unskew.items import ChoiceQuestion, Coreference, Labelled
 from unskew.types import (
     Answer,
-    ChoiceQuestion,
     Divergence,
     DivergenceRequest,
     Document,
@@ -58,6 +58,33 @@ def choice(number, *, category="gender", condition="ambig", biased: int | None =
     )
 
 
+def coreference(number, *, gender="male", right=0, follows: bool | None = True, category="type1"):
+    """The guard or the nurse; the pronoun stands for the one of index `right`."""
+    pronoun = {"male": "he", "female": "she", "neutral": "they"}[gender]
+    other = {"he": "she", "she": "he"}.get(pronoun, "")
+    sentence = f"The guard met the nurse on day {number} and {{}} was late."
+    return Coreference(
+        id=f"{category}-{number}-{gender}",
+        category=category,
+        target=f"occupation-{number % 5}",
+        sentence=sentence.format(pronoun),
+        pronoun=pronoun,
+        gender=gender,
+        candidates=("guard", "nurse"),
+        right=right,
+        follows=follows,
+        counterpart=sentence.format(other) if follows and other else "",
+    )
+
+
+def labelled(number, *, label: int | None = None, category="sst2", task="sst2"):
+    columns = ("sentence", "sentence1", "sentence2", "premise", "hypothesis", "title", "content")
+    fields = {name: f"The {name} of text {number}." for name in columns}
+    return Labelled(
+        f"text-{number:06}", category, task, fields, number // 2 % 2 if label is None else label
+    )
+
+
 def some_examples(per_target: int = 4) -> Examples:
     """Two categories with three targets each, and a little of everything else."""
     places = [(c, f"{c}-{t}") for c in ("gender", "race") for t in range(3)]
@@ -81,6 +108,19 @@ def some_examples(per_target: int = 4) -> Examples:
             for c in ("gender", "race")
             for i in range(80)
         ),
+        coreferences=tuple(
+            coreference(
+                i,
+                gender=g,
+                right=i % 2,
+                follows=None if g == "neutral" else (i // 2 + j) % 2 == 0,
+                category=c,
+            )
+            for c in ("type1", "type2")
+            for i in range(20)
+            for j, g in enumerate(("male", "female", "neutral"))
+        ),
+        labelled=tuple(labelled(i, category=("one", "two")[i % 2]) for i in range(40)),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.benchmarks.scripted import ask, choice, find, names, scores_by
 from unskew.benchmarks.bbq import BBQ
+from unskew.benchmarks.bbq_generated import BBQGenerated
 from unskew.data.bbq import load_bbq
 from unskew.errors import BenchmarkError
 from unskew.types import Examples, Generation, LikelihoodRequest
@@ -70,6 +71,13 @@ def test_items_without_one_biased_option_count_for_accuracy_only():
     metrics = measured(Examples(choices=tuple(items)), choosing(lambda i: WOMAN))
     assert find(metrics, "accuracy_disambig").n == 10
     assert (find(metrics, "s_dis").n, find(metrics, "accuracy_gap").n) == (6, 6)
+
+
+def test_a_gap_between_sides_of_which_one_is_empty_does_not_exist():
+    items = tuple(choice(i, condition="disambig", right=WOMAN) for i in range(10))
+    metrics = measured(Examples(choices=items), choosing(lambda i: WOMAN))
+    assert "accuracy_gap" not in names(metrics)
+    assert "s_dis" in names(metrics)
 
 
 def test_a_score_without_an_answer_that_is_not_unknown_does_not_exist():
@@ -192,8 +200,9 @@ def test_the_answers_of_unifiedqa(lab, style):
     rows = _rows(folder / "predictions" / "unifiedqa_preds_Religion.jsonl.gz")
     stored = [{"example_id": r["example_id"], "answer": r[key]} for r in rows]
     benchmark, answers = BBQ.with_predictions(_religion(lab), stored, split="report")
-    scores = [benchmark.score(r, answers[r.id]) for r in benchmark.requests()]
-    _agrees(benchmark.metrics(scores), scores, expected[key])
+    for one in (benchmark, BBQGenerated(_religion(lab), split="report")):
+        scores = [one.score(r, answers[r.id]) for r in one.requests()]
+        _agrees(one.metrics(scores), scores, expected[key])
 
 
 def test_the_answers_of_gpt_4o(lab):

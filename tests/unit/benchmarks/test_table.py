@@ -16,6 +16,12 @@ from unskew.types import Examples
 EXAMPLES = some_examples()
 
 
+def examples(cls) -> Examples:
+    """With labelled texts of the one task that the benchmark is for."""
+    labelled = tuple(replace(item, task=cls.name) for item in EXAMPLES.labelled)
+    return replace(EXAMPLES, labelled=labelled)
+
+
 @pytest.fixture(params=sorted(BENCHMARKS.built_in))
 def cls(request):
     return BENCHMARKS.load(request.param)
@@ -23,11 +29,11 @@ def cls(request):
 
 def test_name_is_the_one_in_the_table(cls):
     assert BENCHMARKS[cls.name].endswith(f":{cls.__name__}")
-    assert isinstance(cls(EXAMPLES, split="report"), Benchmark)
+    assert isinstance(cls(examples(cls), split="report"), Benchmark)
 
 
 def test_no_scores_no_metrics(cls):
-    assert cls(EXAMPLES, split="report").metrics([]) == []
+    assert cls(examples(cls), split="report").metrics([]) == []
 
 
 def test_nothing_to_score_is_refused(cls):
@@ -36,41 +42,41 @@ def test_nothing_to_score_is_refused(cls):
 
 
 def test_unknown_category_is_refused_with_the_nearest(cls):
-    items = getattr(EXAMPLES, cls.needs)
+    items = getattr(examples(cls), cls.needs)
     known = getattr(items[0], "category", None) or items[0].kind
     with pytest.raises(BenchmarkError, match=f"did you mean '{known}'.*there are:"):
-        cls(EXAMPLES, split="report", categories=(f"{known}x",))
+        cls(examples(cls), split="report", categories=(f"{known}x",))
 
 
 def test_chosen_category_is_alone(cls):
-    items = getattr(EXAMPLES, cls.needs)
+    items = getattr(examples(cls), cls.needs)
     known = getattr(items[0], "category", None) or items[0].kind
-    benchmark = cls(EXAMPLES, split="report", categories=(known,))
+    benchmark = cls(examples(cls), split="report", categories=(known,))
     scores = ask(benchmark, random_answers())
     assert {s.category for s in scores} == {known}
 
 
 def test_duplicate_ids_are_refused(cls):
-    items = getattr(EXAMPLES, cls.needs)
+    items = getattr(examples(cls), cls.needs)
     with pytest.raises(BenchmarkError, match="occurs twice"):
-        cls(replace(EXAMPLES, **{cls.needs: (*items, items[0])}), split="report")
+        cls(replace(examples(cls), **{cls.needs: (*items, items[0])}), split="report")
 
 
 def test_the_overall_name_is_reserved(cls):
-    items = getattr(EXAMPLES, cls.needs)
+    items = getattr(examples(cls), cls.needs)
     field = "category" if hasattr(items[0], "category") else "kind"
     renamed = (replace(items[0], **{field: "overall"}), *items[1:])
     with pytest.raises(BenchmarkError, match="'overall' is the name of all categories"):
-        cls(replace(EXAMPLES, **{cls.needs: renamed}), split="report")
+        cls(replace(examples(cls), **{cls.needs: renamed}), split="report")
 
 
 def test_negative_resamples_are_refused(cls):
     with pytest.raises(BenchmarkError, match="num_resamples -1"):
-        cls(EXAMPLES, split="report", num_resamples=-1)
+        cls(examples(cls), split="report", num_resamples=-1)
 
 
 def test_metrics_are_complete_unique_and_independent_of_order(cls):
-    benchmark = cls(EXAMPLES, split="select")
+    benchmark = cls(examples(cls), split="select")
     scores = ask(benchmark, random_answers())
     metrics = benchmark.metrics(scores)
     assert metrics
@@ -88,9 +94,9 @@ def test_metrics_are_complete_unique_and_independent_of_order(cls):
 
 
 def test_intervals_can_be_left_out_without_changing_values(cls):
-    full = cls(EXAMPLES, split="report")
+    full = cls(examples(cls), split="report")
     scores = ask(full, random_answers())
-    quick = cls(EXAMPLES, split="report", num_resamples=0).metrics(scores)
+    quick = cls(examples(cls), split="report", num_resamples=0).metrics(scores)
     for with_interval, without in zip(full.metrics(scores), quick, strict=True):
         assert replace(with_interval, ci_low=None, ci_high=None) == replace(
             without, ci_low=None, ci_high=None
@@ -98,14 +104,14 @@ def test_intervals_can_be_left_out_without_changing_values(cls):
 
 
 def test_stored_samples_give_the_same_metrics(cls):
-    benchmark = cls(EXAMPLES, split="report")
+    benchmark = cls(examples(cls), split="report")
     scores = ask(benchmark, random_answers())
     stored = [replace(s, values=json.loads(json.dumps(dict(s.values)))) for s in scores]
     assert benchmark.metrics(stored) == benchmark.metrics(scores)
 
 
 def test_differences_are_second_minus_first(cls):
-    benchmark = cls(EXAMPLES, split="report", num_resamples=0)
+    benchmark = cls(examples(cls), split="report", num_resamples=0)
     runs = {name: ask(benchmark, random_answers(seed)) for name, seed in (("a", 1), ("b", 2))}
     found = cls.differences(runs, [("a", "b"), ("b", "a")], num_resamples=200)
     before, after = benchmark.metrics(runs["a"]), benchmark.metrics(runs["b"])
@@ -121,13 +127,13 @@ def test_differences_are_second_minus_first(cls):
 
 
 def test_stored_scores_are_aggregated_without_their_examples(cls):
-    benchmark = cls(EXAMPLES, split="report")
+    benchmark = cls(examples(cls), split="report")
     scores = ask(benchmark, random_answers())
     assert cls.aggregate(scores, split="report") == benchmark.metrics(scores)
 
 
 def test_differences_need_the_same_items(cls):
-    benchmark = cls(EXAMPLES, split="report")
+    benchmark = cls(examples(cls), split="report")
     scores = ask(benchmark, random_answers())
     with pytest.raises(BenchmarkError, match="different items or variants"):
         cls.differences({"a": scores, "b": scores[1:]}, [("a", "b")])

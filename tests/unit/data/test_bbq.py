@@ -8,6 +8,7 @@ import json
 import pytest
 
 from unskew.data.bbq import is_bbq, load_bbq
+from unskew.data.inspect import validate
 from unskew.data.load import load_dataset
 from unskew.errors import ConfigError, DataError
 
@@ -117,8 +118,11 @@ def test_an_id_stands_once(tmp_path):
 
 
 def test_nothing_to_learn_from(tmp_path):
+    place = str(written(tmp_path, row(0)))
+    with pytest.raises(ConfigError, match=rf"not to learn from.*--benchmarks auto,bbq:{place}"):
+        load_dataset(place)
     with pytest.raises(ConfigError, match=r"BBQ's questions, no pairs.*--benchmarks bbq:PLACE"):
-        load_dataset(str(written(tmp_path, row(0))))
+        validate(place)
 
 
 @pytest.mark.parametrize(

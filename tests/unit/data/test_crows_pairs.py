@@ -28,7 +28,7 @@ def test_every_fault_is_found_at_once(tmp_path):
         tmp_path / "pairs.csv",
         [
             ROW,
-            ROW | {"": "1", "bias_type": "stereo"},
+            ROW | {"": "1", "bias_type": "wealth"},
             ROW | {"": "2", "stereo_antistereo": ""},
             ROW | {"": "3", "sent_less": "The poor are rude."},
             ROW | {"": "4", "sent_more": " "},
@@ -37,7 +37,7 @@ def test_every_fault_is_found_at_once(tmp_path):
     )
     lines = validate(path)
     expected = (
-        "2: bias_type: unknown value 'stereo'; use age",
+        "2: bias_type: unknown value 'wealth'; use age",
         "3: stereo_antistereo: unknown value ''; use stereo, antistereo",
         "4: sent_less: is the same text",
         "5: sent_more: is empty",
@@ -65,9 +65,27 @@ def test_the_published_counts(lab):
     assert Counter(pair.tags[0] for pair in pairs) == {"stereo": 1290, "antistereo": 218}
 
 
-def test_the_broken_rows_of_the_revised_file_are_found(lab):
-    """Nine of type `other`, one `Race-color` and one `stereo`."""
+def test_a_row_whose_direction_slipped_into_the_type_is_left_out_and_counted(tmp_path):
+    path = write_csv(tmp_path / "pairs.csv", [ROW, ROW | {"": "1", "bias_type": "stereo"}])
+    dataset = load_dataset(path, splits=None)
+    assert [pair.id for pair in dataset.splits["report"].pairs] == ["crows-0"]
+    (drop,) = dataset.drops
+    assert drop.id == "crows-1"
+    assert "holds the direction" in drop.reason
+
+
+def test_the_categories_of_the_revisions_are_read(tmp_path):
+    types = ("other", "autre", "Race-color")
+    rows = [ROW | {"": str(i), "bias_type": name} for i, name in enumerate(types)]
+    pairs = load_dataset(write_csv(tmp_path / "p.csv", rows), splits=None).splits["report"].pairs
+    assert [pair.category for pair in pairs] == ["other", "autre", "race-color"]
+
+
+def test_the_revised_file(lab):
+    """1467 rows: nine of type `other`, one `Race-color`, and one `stereo`, which is left out."""
     path = str(lab / "data" / "crows_pairs" / "crows_revised_kinit.csv")
-    assert len(validate(path)) == 11
-    columns = {"stereotype": "sent_more", "anti_stereotype": "sent_less", "category": "bias_type"}
-    assert validate(path, "csv", columns) == ()
+    assert validate(path) == ()
+    dataset = load_dataset(path, splits=None)
+    counts = Counter(pair.category for pair in dataset.splits["report"].pairs)
+    assert (sum(counts.values()), counts["other"], counts["race-color"]) == (1466, 9, 501)
+    assert [drop.id for drop in dataset.drops] == ["crows-1293"]

@@ -1,4 +1,4 @@
-"""Changes of weights that are computed, not trained."""
+"""Changes of weights, and maps of activations, that are computed, not trained."""
 
 from unskew.registry import Table
 
@@ -13,3 +13,4 @@ EDITS = Table(
         "ties": "unskew.edits.ties:Ties",
     },
 )
+PROJECTIONS = Table("projections", {"leace": "unskew.edits.leace:Leace"})

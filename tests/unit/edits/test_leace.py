@@ -57,10 +57,13 @@ def cross(x: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def best_linear_accuracy(x: np.ndarray, seen: LabelledStates) -> float:
-    """Of the least-squares classifier on the very states it is fitted to."""
+    """Of the least-squares classifier on the very states it is fitted to.
+
+    What float32 leaves of an erased direction, 1e-7 of it, is not taken for one.
+    """
     design = np.column_stack([x, np.ones(len(x))])
-    weights, *_ = np.linalg.lstsq(design, one_hot(seen), rcond=None)
-    return float(((design @ weights).round(5).argmax(1) == seen.groups.numpy()).mean())
+    weights, *_ = np.linalg.lstsq(design, one_hot(seen), rcond=1e-5)
+    return float(((design @ weights).round(3).argmax(1) == seen.groups.numpy()).mean())
 
 
 def test_nothing_linear_is_left_of_the_group():

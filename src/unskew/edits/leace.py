@@ -23,21 +23,25 @@ class Leace:
     Args:
         tol: Directions that correlate less than this with the group are left in, where the
             correlation is the root of the squares' sum over groups. 0 erases all.
+        rank: Most directions that are erased, the most correlated first; all if None.
         affine: Hold the mean fixed; else the map is linear, and folds into a head without a bias.
 
     Raises:
-        ConfigError: `tol` is negative or not below 1.
+        ConfigError: `tol` is negative or not below 1, or `rank` not positive.
 
     Source: Belrose et al. 2023, arXiv 2306.03819, theorem 4.2 and its equation 1. Departs: the
     group, one column for each, is centred within the tuple, so that only what its texts do not
     share is erased and not, for instance, which bias type a sentence belongs to; each column is
-    scaled to variance 1, which makes `tol` a correlation; no shrinkage, no trace constraint.
+    scaled to variance 1, which makes `tol` a correlation; a state alone in its tuple says nothing
+    of the group but counts in the covariance; `rank`; no shrinkage, no trace constraint.
     """
 
-    def __init__(self, tol: float = 0.01, affine: bool = True) -> None:
+    def __init__(self, tol: float = 0.01, rank: int | None = None, affine: bool = True) -> None:
         if not 0 <= tol < 1:
             raise ConfigError(f"projection.tol is {tol}; it is a correlation: 0 or more, below 1")
-        self.tol, self.affine = tol, affine
+        if rank is not None and rank < 1:
+            raise ConfigError(f"projection.rank is {rank}; it must be 1 or more")
+        self.tol, self.rank, self.affine = tol, rank, affine
         self._moments: Moments | None = None
         self._squares = torch.zeros(())
 
@@ -60,7 +64,7 @@ class Leace:
         cross = moments.cross_covariance[:, varying] / scale[varying]
         whitened = (axes / root).T @ cross
         u, correlation, _ = torch.linalg.svd(whitened, full_matrices=False)
-        u = u[:, correlation > max(self.tol, RELATIVE_RANK)]
+        u = u[:, correlation > max(self.tol, RELATIVE_RANK)][:, : self.rank]
         if not u.shape[1]:
             raise ConfigError(
                 "no direction of the hidden states correlates with the group by projection.tol = "

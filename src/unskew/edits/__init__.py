@@ -13,4 +13,10 @@ EDITS = Table(
         "ties": "unskew.edits.ties:Ties",
     },
 )
-PROJECTIONS = Table("projections", {"leace": "unskew.edits.leace:Leace"})
+PROJECTIONS = Table(
+    "projections",
+    {
+        "leace": "unskew.edits.leace:Leace",
+        "sentence_debias": "unskew.edits.sentence_debias:SentenceDebias",
+    },
+)

@@ -16,6 +16,7 @@ EDITS = Table(
 PROJECTIONS = Table(
     "projections",
     {
+        "inlp": "unskew.edits.inlp:Inlp",
         "leace": "unskew.edits.leace:Leace",
         "sentence_debias": "unskew.edits.sentence_debias:SentenceDebias",
     },

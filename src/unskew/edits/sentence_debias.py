@@ -24,7 +24,7 @@ class SentenceDebias:
 
     Source: Liang et al. 2020, arXiv 2007.08100, with states of length 1 before centring as in its
     code. Departs: V is of the states of single tokens, which are what it is applied to, not of
-    means over a sentence; a state alone in its tuple does not count.
+    means over a sentence. A state alone in its tuple is centred to 0 and turns nothing.
     """
 
     def __init__(self, k: int = 1) -> None:
@@ -34,13 +34,9 @@ class SentenceDebias:
         self._moments: Moments | None = None
 
     def update(self, seen: LabelledStates) -> None:
-        width = seen.states.shape[1]
-        self._moments = self._moments or Moments(width, 0)
-        _, place, size = seen.tuples.unique(return_inverse=True, return_counts=True)
-        shared = (size > 1)[place]
-        moved = within_tuples(F.normalize(seen.states.double(), dim=1), seen)[shared]
-        if len(moved):
-            self._moments.update(moved, moved[:, :0])
+        self._moments = self._moments or Moments(seen.states.shape[1], 0)
+        moved = within_tuples(F.normalize(seen.states.double(), dim=1), seen)
+        self._moments.update(moved, moved[:, :0])
 
     def fit(self) -> Erasure:
         moments = self._moments

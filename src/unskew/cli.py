@@ -299,10 +299,10 @@ app.command()(cli_trace.trace)
 @app.command("list")
 @explained
 def list_parts(show_traceback: Traceback = False) -> None:
-    """Recipes, plans, objectives, rules, scopes, controllers, saliencies, edits, benchmarks."""
+    """Recipes, plans and all parts by their names: objectives, edits, benchmarks, ..."""
     from unskew.benchmarks import BENCHMARKS
     from unskew.controllers import CONTROLLERS
-    from unskew.edits import EDITS
+    from unskew.edits import EDITS, PROJECTIONS
     from unskew.objectives import OBJECTIVES
     from unskew.plans import plan_names
     from unskew.recipes import read_recipe, recipe_names
@@ -313,7 +313,8 @@ def list_parts(show_traceback: Traceback = False) -> None:
     for name in recipe_names():
         print(f"  {name:24} {read_recipe(name).get('description', '')}")
     print(f"plans\n  {', '.join(plan_names())}")
-    for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, SALIENCIES, EDITS, BENCHMARKS):
+    computed = (SALIENCIES, EDITS, PROJECTIONS)
+    for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, *computed, BENCHMARKS):
         print(f"{table.kind}\n  {', '.join(table)}")
 
 

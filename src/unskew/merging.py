@@ -24,9 +24,11 @@ from unskew.hub.attach import attach
 from unskew.hub.changes import changes_in
 from unskew.hub.deltas import is_delta
 from unskew.hub.merge import merged
+from unskew.hub.projections import is_projection
 from unskew.models.deltas import AppliedDelta, combined
 from unskew.models.load import LoadedModel
 from unskew.models.logprobs import ScoringPath, collate
+from unskew.models.projections import fold
 from unskew.output import new_folder
 from unskew.schema import ModelConfig
 from unskew.training.launch import is_main_process, start, wait_for_everyone
@@ -58,7 +60,8 @@ def merge(
     """Bake what a run left into its base model and write the result as a model folder.
 
     Args:
-        artifact: Folder of an adapter or weight delta; with `edit` also several, of one base.
+        artifact: Folder of an adapter, weight delta or projection; with `edit` also several deltas
+            or adapters, of one base.
         model: Its base model: hub id, folder, or `world`; the one that the artefact names if None.
         output_dir: A new folder; becomes config, safetensors weights and tokenizer, with the
             artefact's manifest and the digests of what it was trained on.
@@ -67,8 +70,8 @@ def merge(
         model_options: Further fields of `ModelConfig`: dtype, revision, ...
 
     Raises:
-        ArtifactError: There is no artefact, it was made on another model, or it changes a weight
-            that the model uses twice.
+        ArtifactError: There is no artefact, it was made on another model, it changes a weight that
+            the model uses twice, or it is a projection that no head can hold.
         ConfigError: `output_dir` holds something already, the edit is unknown or cannot take the
             deltas, or there are several deltas and no edit.
     """
@@ -90,7 +93,7 @@ def merge(
     if arithmetic is None:
         policy = attach(loaded, source)
         before = _logits(policy, loaded)
-        result = policy if is_delta(source) else merged(policy)
+        result = _baked(policy, source)
         difference = (_logits(result, loaded) - before).abs().max().item()
     else:
         changes = [changes_in(loaded, folder) for folder in sources]
@@ -102,6 +105,12 @@ def merge(
         save_artifact(result, loaded.tokenizer, target, manifest, seen)
     wait_for_everyone()
     return Merged(target, name, difference)
+
+
+def _baked(policy: Any, source: Path) -> Any:
+    if is_delta(source):
+        return policy
+    return fold(policy.projection) if is_projection(source) else merged(policy)
 
 
 @torch.no_grad()

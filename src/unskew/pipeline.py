@@ -32,7 +32,14 @@ from unskew.reports.storage import read_samples, samples_path
 from unskew.schema import Stage
 from unskew.stages.runners import MakeRunner
 from unskew.stages.train import TrainRunner, take_off
-from unskew.stages.workshop import ADAPTER, DELTA, ControlChange, Outcome, Workshop
+from unskew.stages.workshop import (
+    ADAPTER,
+    DELTA,
+    PROJECTION,
+    ControlChange,
+    Outcome,
+    Workshop,
+)
 from unskew.training.launch import is_main_process, wait_for_everyone
 
 CONFIG = "config.yaml"
@@ -193,7 +200,7 @@ class Pipeline:
         """Record, model card and page."""
         record.save(self.workshop.output_dir)
         output_dir, settings = self.workshop.output_dir, self.workshop.settings
-        for folder in (output_dir / ADAPTER, output_dir / DELTA):
+        for folder in (output_dir / kind for kind in (ADAPTER, DELTA, PROJECTION)):
             if folder.is_dir():
                 write_model_card(
                     record,

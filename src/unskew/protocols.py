@@ -168,6 +168,44 @@ class Edit(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class LabelledStates:
+    """Hidden states in tuples: the texts of one tuple differ in the group they speak of alone."""
+
+    states: Tensor
+    """Shape (state, width), float32."""
+    groups: Tensor
+    """Group of each state, int64 below `num_groups`, shape (state,)."""
+    tuples: Tensor
+    """Tuple of each state, int64, shape (state,); no tuple is cut over two batches."""
+    num_groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The map of hidden states `h - left right (h - mean)`; all tensors are float32."""
+
+    mean: Tensor
+    """Shape (width,); zero for a map that is linear."""
+    left: Tensor
+    """Shape (width, rank)."""
+    right: Tensor
+    """Shape (rank, width)."""
+
+
+@runtime_checkable
+class Projector(Protocol):
+    """Finds a map of hidden states that hides a group. Knows no model, no text, no file."""
+
+    def update(self, seen: LabelledStates) -> None:
+        """Take in a batch of states."""
+        ...
+
+    def fit(self) -> Erasure:
+        """The map, from all batches; a `ConfigError` says why there is none."""
+        ...
+
+
 @runtime_checkable
 class Controller(Protocol):
     """Decides from measured history what happens next. Knows no model and no file."""

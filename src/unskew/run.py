@@ -20,7 +20,7 @@ from unskew.reports.record import MetricRow, RunRecord
 from unskew.schema import RunConfig
 from unskew.stages.runners import runners_for
 from unskew.stages.train import TrainRunner
-from unskew.stages.workshop import ADAPTER, DELTA, MODEL, Tell, Workshop
+from unskew.stages.workshop import ADAPTER, DELTA, MODEL, PROJECTION, Tell, Workshop
 from unskew.training.launch import is_main_process, start, wait_for_everyone
 
 __all__ = ["AFTER", "BEFORE", "Run", "execute", "unlearn"]
@@ -50,7 +50,7 @@ class Run:
             return load_model(str(self.output_dir / MODEL)).model
         settings = config.parse(config.read_yaml(self.output_dir / CONFIG))
         loaded = model_for(settings.model, world_for(settings.model.name_or_path, ""))
-        folders = (self.output_dir / ADAPTER, self.output_dir / DELTA)
+        folders = [self.output_dir / kind for kind in (ADAPTER, DELTA, PROJECTION)]
         kept = self.record.checkpoint
         if kept is not None and kept.strength == 0:
             return loaded.model  # no strength was better than the base, so nothing was saved

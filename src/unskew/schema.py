@@ -196,7 +196,37 @@ class EditStage(_Strict):
             yield "mask", self.mask, "saliency"
 
 
-Stage = Annotated[TrainStage | SaliencyStage | EditStage, Field(discriminator="kind")]
+class ProjectStage(_Strict):
+    """Hides the group in hidden states, as far as the select split allows; changes no weight."""
+
+    kind: Literal["project"]
+    name: str = "project"
+    projection: Node
+    site: Literal["final"] | Annotated[int, Field(ge=0)] = "final"
+    """`final` is what the head reads; a number is what that layer gives."""
+    word_table: str = "targets"
+    """JSON or YAML file, domain -> rows of words that stand for one another, or `targets`."""
+    contexts: int = Field(default=512, ge=1)
+    """Pairs of the train split whose contexts are read with other groups in them, at most."""
+    versions: int = Field(default=8, ge=2)
+    """Groups that each is read with, at most."""
+    texts: int = Field(default=512, ge=0)
+    """Unrelated sentences and documents of the train split, at most so many of each, that say what
+    hidden states of other texts are like; without them those are moved at will."""
+    strengths: list[Annotated[float, Field(gt=0)]] = Field(default=[1.0], min_length=1)
+    """How far to the projected state: 1 erases, what is tried on the select split may go beyond."""
+    refine: int = Field(default=0, ge=0)
+    """Further strengths tried, each half way between the best and its better neighbour."""
+    choice: ChoiceConfig = ChoiceConfig()
+
+    def needs(self) -> Iterable[tuple[str, str, str]]:
+        """Nothing: it reads the base model."""
+        return ()
+
+
+Stage = Annotated[
+    TrainStage | SaliencyStage | EditStage | ProjectStage, Field(discriminator="kind")
+]
 
 
 class EvaluationConfig(_Strict):
@@ -240,6 +270,11 @@ class RunConfig(_Strict):
                     f"stages: {stage.name!r} is taken or no word; give each stage a name of its own"
                 )
             kinds[stage.name] = stage.kind
+        if "project" in kinds.values() and len(self.stages) > 1:
+            raise ValueError(
+                "stages: a project stage works on the base model and leaves no weight to go on "
+                "with, so it must be the only one; unskew merge what is trained, then project"
+            )
         if self.stages[-1].kind == "saliency":
             raise ValueError(
                 f"stages.{self.stages[-1].name}: a saliency stage changes no weight, so it cannot "

@@ -21,12 +21,8 @@ from unskew.data.sources import TextSource, open_source
 from unskew.datasource import DataSource
 from unskew.errors import BenchmarkError, ConfigError, DataError
 from unskew.evaluation.own_data import is_own
-from unskew.hub.artifacts import (
-    attach_adapter,
-    save_carried,
-    scale_adapter,
-)
 from unskew.hub.attach import attach_beside_base
+from unskew.hub.carry import carry
 from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import reference_for
@@ -42,7 +38,6 @@ from unskew.types import Examples
 
 PHASE = "evaluated"
 BEFORE, AFTER, BASE = "before", "after", "base"
-ADAPTER = "adapter"
 
 
 def evaluate(
@@ -64,7 +59,7 @@ def evaluate(
         model: Hub id, folder, or `world`.
         data: Where the pairs are; may be left out where each benchmark has data of its own.
         output_dir: A new folder.
-        adapter: Folder of an adapter or weight delta made on this model.
+        adapter: Folder of an adapter, weight delta or projection made on this model.
         benchmarks: Names, or `auto` for all the data can serve; `NAME:PLACE` for one on data of
             its own, e.g. `perplexity:wikitext-2/test.txt`.
         start: How StereoSet scores the first token, `separate` or `prefix`.
@@ -156,17 +151,18 @@ def transfer(
     model_options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> RunRecord:
-    """Carry an adapter to another checkpoint of the same family, and measure before and after.
+    """Carry an adapter or projection to another checkpoint of the family; measure before, after.
 
     The debiasing weights are added to the sibling as they are: `W_sibling + scale (alpha / r) B A`.
-    `adapter/` in the output folder is the adapter for the sibling.
+    `adapter/` in the output folder is the adapter for the sibling. A projection acts on the
+    sibling's hidden states as it did on its own base's, and is written as `projection/`.
 
     Args:
-        artifact: Folder of an adapter.
+        artifact: Folder of an adapter or projection.
         model: The sibling: hub id or folder.
         data: Where the pairs are.
         output_dir: A new folder.
-        scale: Factor on the adapter, > 0.
+        scale: Factor on the adapter or projection, > 0.
         model_options: Further fields of `ModelConfig`.
         seed: Of bootstrap and sampling.
 
@@ -190,15 +186,15 @@ def transfer(
     loaded = model_for(config, world)
     info = recording.model_info(loaded)
     # The adapter is tried on first, so that one that does not fit costs no evaluation.
-    policy = attach_adapter(loaded, artifact, any_base=True)
-    scale_adapter(policy, scale)
+    carried = carry(loaded, Path(artifact), scale)
+    policy = carried.model
     path = ScoringPath(policy)
     with policy.disable_adapter():
         rows = measuring.report(BEFORE, path, loaded.encoder, {}, folder)
     references = {BASE: reference_for(path), **oracle_reference(world)}
     rows += measuring.report(AFTER, path, loaded.encoder, references, folder)
     if is_main_process():
-        save_carried(policy, loaded, Path(artifact), folder / ADAPTER)
+        carried.save(folder)
     command = command_words("transfer", source, seed, model=config, artifact=artifact, scale=scale)
     missing = not_measured(rows)
     record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing, model=info)

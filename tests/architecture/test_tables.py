@@ -12,7 +12,7 @@ import pytest
 from unskew import protocols
 from unskew.benchmarks import BENCHMARKS
 from unskew.controllers import CONTROLLERS
-from unskew.edits import EDITS
+from unskew.edits import EDITS, PROJECTIONS
 from unskew.objectives import OBJECTIVES
 from unskew.registry import Table
 from unskew.saliency import SALIENCIES
@@ -27,6 +27,7 @@ CONTRACTS: list[tuple[Table, type]] = [
     (BENCHMARKS, protocols.Benchmark),
     (SALIENCIES, protocols.Saliency),
     (EDITS, protocols.Edit),
+    (PROJECTIONS, protocols.Projector),
 ]
 HELPERS = {"controllers.checkpoint_choice", "saliency.choice", "saliency.group_fairness"}
 """Modules that are no part and yet stand among them: asked by the loop or the assembly."""

@@ -90,6 +90,11 @@ class WordTable:
         named = {self._place(match).domain for match in self._pattern.finditer(text)}
         return max((len(self.domains[name][0]) for name in named), default=1)
 
+    def groups(self, text: str) -> frozenset[tuple[str, int]]:
+        """Domain and column of every group that a text names."""
+        places = (self._place(match) for match in self._pattern.finditer(text))
+        return frozenset((place.domain, place.column) for place in places)
+
     def exchanged(self, text: str, by: int) -> str:
         """The text with every word of the table moved by so many columns, cyclically.
 

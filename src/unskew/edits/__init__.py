@@ -1,4 +1,4 @@
-"""Changes of weights that are computed, not trained."""
+"""Changes of weights, and maps of activations, that are computed, not trained."""
 
 from unskew.registry import Table
 
@@ -11,5 +11,13 @@ EDITS = Table(
         "masked_negate": "unskew.edits.masked:MaskedNegate",
         "negation": "unskew.edits.negation:Negation",
         "ties": "unskew.edits.ties:Ties",
+    },
+)
+PROJECTIONS = Table(
+    "projections",
+    {
+        "inlp": "unskew.edits.inlp:Inlp",
+        "leace": "unskew.edits.leace:Leace",
+        "sentence_debias": "unskew.edits.sentence_debias:SentenceDebias",
     },
 )

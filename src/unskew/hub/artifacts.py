@@ -202,7 +202,8 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
         return
     model_type = text_model_type(loaded.model)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
-    kind = "adapter" if is_adapter else "delta"
+    is_projection = (folder / "projection.json").is_file()
+    kind = "adapter" if is_adapter else "projection" if is_projection else "delta"
     if manifest.model_type != model_type:
         raise ArtifactError(
             f"the {kind} in {folder} is for model type {manifest.model_type!r}, "
@@ -217,5 +218,5 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
         raise ArtifactError(
             f"{loaded.name_or_path!r} is not the model the {kind} in {folder} was made on "
             f"({manifest.base_model!r}); "
-            f"{'use unskew transfer to carry it over' if is_adapter else 'name that one'}"
+            f"{'name that one' if kind == 'delta' else 'use unskew transfer to carry it over'}"
         )

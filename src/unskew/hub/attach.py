@@ -8,18 +8,21 @@ from typing import Any
 
 from unskew.hub.artifacts import attach_adapter
 from unskew.hub.deltas import apply_saved_delta, is_delta
+from unskew.hub.projections import attach_projection, is_projection
 from unskew.models.load import LoadedModel
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import ModelReference, Reference, reference_for
 
 
 def attach(loaded: LoadedModel, folder: str | Path) -> Any:
-    """The model with an adapter or delta on it, in eval mode; the given one may be changed.
+    """The model with an adapter, delta or projection on it, in eval mode; the given may be changed.
 
     Raises:
         ArtifactError: There is no artefact, or it was made on another model.
     """
     folder = Path(folder)
+    if is_projection(folder):
+        return attach_projection(loaded, folder).model.eval()
     if not is_delta(folder):
         return attach_adapter(loaded, folder)
     apply_saved_delta(loaded, folder)

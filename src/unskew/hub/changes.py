@@ -13,6 +13,7 @@ from unskew.hub.artifacts import check_fit
 from unskew.hub.attach import attach
 from unskew.hub.deltas import apply_saved_delta, is_delta, load_delta
 from unskew.hub.merge import refuse_shared
+from unskew.hub.projections import is_projection
 from unskew.models.deltas import difference
 from unskew.models.load import LoadedModel, base_parameters, load_model
 from unskew.models.shadow import AdapterShadow
@@ -26,14 +27,19 @@ def changes_in(loaded: LoadedModel, folder: Path) -> Mapping[str, Tensor]:
         folder: Of an adapter, a weight delta or a whole model.
 
     Raises:
-        ArtifactError: There is none, it was made on another model, or an adapter changes a weight
-            that the model uses twice.
+        ArtifactError: There is none, it was made on another model, it is a projection, or an
+            adapter changes a weight that the model uses twice.
     """
     if is_delta(folder):
         apply_saved_delta(loaded, folder).undo()
         return {name: change.dense() for name, change in load_delta(folder).items()}
     if (folder / "config.json").is_file():
         return _changes_of_model(loaded, folder)
+    if is_projection(folder):
+        raise ArtifactError(
+            f"{folder} holds a projection of hidden states, which changes no weight, so there is "
+            "no delta to combine; leave it out"
+        )
     policy = attach(loaded, folder)
     refuse_shared(policy)
     changes = dict(AdapterShadow(policy))

@@ -7,17 +7,18 @@ from functools import partial
 from typing import Any
 
 from unskew.assemble import Parts, build, choice_for, construct
-from unskew.edits import EDITS
+from unskew.edits import EDITS, PROJECTIONS
 from unskew.errors import ConfigError
 from unskew.saliency import SALIENCIES
 from unskew.saliency.choice import Chooser
-from unskew.schema import EditStage, RunConfig, SaliencyStage
+from unskew.schema import EditStage, ProjectStage, RunConfig, SaliencyStage
 from unskew.stages.edit import EditRunner
+from unskew.stages.project import ProjectRunner
 from unskew.stages.saliency import BIAS, REASON, SaliencyRunner
 from unskew.stages.train import TrainRunner
 from unskew.stages.workshop import Workshop
 
-Runner = TrainRunner | SaliencyRunner | EditRunner
+Runner = TrainRunner | SaliencyRunner | EditRunner | ProjectRunner
 MakeRunner = Callable[[Workshop], Runner]
 
 
@@ -39,6 +40,8 @@ def runners_for(settings: RunConfig, categories: tuple[str, ...]) -> dict[str, M
             found[stage.name] = _saliency(stage, path)
         elif isinstance(stage, EditStage):
             found[stage.name] = _edit(stage, path, found.get(str(stage.mask)))
+        elif isinstance(stage, ProjectStage):
+            found[stage.name] = _project(stage, path)
         else:
             parts = Parts(stage, categories, path, saliency_stages)
             found[stage.name] = partial(TrainRunner, stage=stage, parts=parts)
@@ -51,6 +54,12 @@ def _saliency(stage: SaliencyStage, path: str) -> MakeRunner:
         criteria[REASON] = build(SALIENCIES, stage.reason, f"{path}.reason")
     chooser = construct(Chooser, "choose", stage.choose, f"{path}.choose")
     return partial(SaliencyRunner, stage=stage, criteria=criteria, chooser=chooser)
+
+
+def _project(stage: ProjectStage, path: str) -> MakeRunner:
+    make = partial(build, PROJECTIONS, stage.projection, f"{path}.projection")
+    make()
+    return partial(ProjectRunner, stage=stage, make=make, choice=choice_for(stage.choice))
 
 
 def _edit(stage: EditStage, path: str, saliency: MakeRunner | None) -> MakeRunner:

@@ -41,20 +41,21 @@ def settle(
     snapshot = DeltaSnapshot(model, delta)
     reloaded = _logits_of_saved(workshop, folder)
     applied = AppliedDelta(model, delta)
-    difference = (_logits(workshop) - reloaded).abs().max().item()
+    difference = (logits(workshop) - reloaded).abs().max().item()
     proof = ProofOfEffect(**asdict(snapshot.effect(model)), reload_max_abs_difference=difference)
     return Outcome({}, model, reference, proof, put_back=applied.undo)
 
 
 def _logits_of_saved(workshop: Workshop, folder: Path) -> torch.Tensor:
     applied = apply_saved_delta(workshop.loaded, folder)
-    found = _logits(workshop)
+    found = logits(workshop)
     applied.undo()
     return found
 
 
 @torch.no_grad()
-def _logits(workshop: Workshop) -> torch.Tensor:
+def logits(workshop: Workshop) -> torch.Tensor:
+    """Of the model as it is now, on a few texts."""
     loaded = workshop.loaded
     path = ScoringPath(loaded.model)
     rows = loaded.encoder.encode(workshop.proof_rows())

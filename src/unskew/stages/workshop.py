@@ -23,6 +23,7 @@ from unskew.types import Dataset, Segment
 from unskew.world.teach import TaughtWorld
 
 ADAPTER, DELTA, MODEL, STAGES = "adapter", "delta", "model", "stages"
+PROJECTION = "projection"
 PROOF_ROWS = 8
 Tell = Callable[[str], object]
 

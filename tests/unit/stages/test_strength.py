@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from unskew.controllers.checkpoint_choice import CheckpointChoice, Floor
-from unskew.models.deltas import sparse
-from unskew.stages.edit import StrengthSearch
+from unskew.models.deltas import AppliedDelta, sparse
+from unskew.stages.strength import StrengthSearch
 from unskew.types import Metric
 
 
@@ -51,7 +51,11 @@ def search_for(gap, *, lms=lambda s: 100.0, floors=()):
 
     choice = CheckpointChoice(floors, window=0.01, over="average")
     delta = {"w": sparse(torch.ones(1))}
-    return StrengthSearch.begin(model, delta, evaluate, choice)
+
+    def apply(strength):
+        return AppliedDelta(model, delta, strength).undo
+
+    return StrengthSearch.begin(model, apply, evaluate, choice)
 
 
 def test_the_model_is_put_back_after_every_trial():

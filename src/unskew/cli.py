@@ -299,9 +299,10 @@ app.command()(cli_trace.trace)
 @app.command("list")
 @explained
 def list_parts(show_traceback: Traceback = False) -> None:
-    """Recipes, objectives, rules, scopes, controllers, saliencies, edits and benchmarks."""
+    """Recipes, objectives, rules, scopes, controllers, saliencies, edits, decoders, benchmarks."""
     from unskew.benchmarks import BENCHMARKS
     from unskew.controllers import CONTROLLERS
+    from unskew.decoders import DECODERS
     from unskew.edits import EDITS
     from unskew.objectives import OBJECTIVES
     from unskew.recipes import read_recipe, recipe_names
@@ -311,7 +312,8 @@ def list_parts(show_traceback: Traceback = False) -> None:
     print("recipes")
     for name in recipe_names():
         print(f"  {name:24} {read_recipe(name).get('description', '')}")
-    for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, SALIENCIES, EDITS, BENCHMARKS):
+    changes = (SALIENCIES, EDITS, DECODERS, BENCHMARKS)
+    for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, *changes):
         print(f"{table.kind}\n  {', '.join(table)}")
 
 

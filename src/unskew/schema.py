@@ -196,7 +196,27 @@ class EditStage(_Strict):
             yield "mask", self.mask, "saliency"
 
 
-Stage = Annotated[TrainStage | SaliencyStage | EditStage, Field(discriminator="kind")]
+class DecodeStage(_Strict):
+    """Reads the base model through a decoder, at a strength that the select split finds."""
+
+    kind: Literal["decode"]
+    name: str = "decode"
+    decoder: Node
+    word_table: str | None = None
+    """JSON or YAML file, domain -> rows of words that stand for one another, or `targets`."""
+    strengths: list[Annotated[float, Field(gt=0)]] = Field(default=[1.0], min_length=1)
+    """Factors on the decoder's strength that are tried on the select split."""
+    refine: int = Field(default=0, ge=0)
+    """Further strengths tried, each half way between the best and its better neighbour."""
+    choice: ChoiceConfig | None = ChoiceConfig()
+    """null takes the last strength as it is, and evaluates nothing on the way."""
+
+    def needs(self) -> Iterable[tuple[str, str, str]]:
+        """Earlier stages it reads: none."""
+        return ()
+
+
+Stage = Annotated[TrainStage | SaliencyStage | EditStage | DecodeStage, Field(discriminator="kind")]
 
 
 class EvaluationConfig(_Strict):
@@ -240,6 +260,12 @@ class RunConfig(_Strict):
                     f"stages: {stage.name!r} is taken or no word; give each stage a name of its own"
                 )
             kinds[stage.name] = stage.kind
+        decoders = [s.name for s in self.stages if s.kind == "decode"]
+        if decoders and len(self.stages) > 1:
+            raise ValueError(
+                f"stages.{decoders[0]}: a decode stage reads the base model as it is, so the other "
+                "stages would be for nothing; make it the only one"
+            )
         if self.stages[-1].kind == "saliency":
             raise ValueError(
                 f"stages.{self.stages[-1].name}: a saliency stage changes no weight, so it cannot "

@@ -18,12 +18,12 @@ LAYERS = [
     {"protocols", "files", "statistics", "schema"},
     {"config", "paired"},
     {"data", "models"},
-    {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits"},
+    {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits", "decoders"},
     {"lm_eval_tasks"},
     {"training", "evaluation"},
     {"reports", "world", "hub"},
     {"assemble", "recording", "output", "comparison", "gates", "plans"},
-    {"measuring", "datasource"},
+    {"measuring", "datasource", "decoding"},
     {"stages"},
     {"pipeline", "scoring", "merging"},
     {"run", "tracing"},
@@ -35,7 +35,7 @@ LAYERS = [
     {"__main__"},
 ]
 """Bottom to top. A room imports from lower ones; rooms in one layer do not import each other."""
-PARTS = {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits"}
+PARTS = {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits", "decoders"}
 HEAVY = {"transformers", "peft", "accelerate", "datasets"}
 HEAVY_AT_HOME = (
     "models/",

@@ -24,6 +24,7 @@ from unskew.types import Pair
 MANIFEST = "method.json"
 SEEN = "trained_on.txt"
 ADAPTER_CONFIG = "adapter_config.json"
+DECODER_FILE = "decoder.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
         return
     model_type = text_model_type(loaded.model)
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
-    kind = "adapter" if is_adapter else "delta"
+    kind = "adapter" if is_adapter else "decoder" if (folder / DECODER_FILE).is_file() else "delta"
     if manifest.model_type != model_type:
         raise ArtifactError(
             f"the {kind} in {folder} is for model type {manifest.model_type!r}, "

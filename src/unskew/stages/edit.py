@@ -32,6 +32,8 @@ CONTROLS: Mapping[Control, str] = {
     "all": "no mask",
 }
 """Phase under which the report shows each."""
+Apply = Callable[[float], Callable[[], object]]
+"""Makes the model what it is at a strength, and returns what undoes it."""
 MakeEdit = Callable[[Mapping[str, Any] | None], Edit]
 """Given masks, or None where the edit takes none."""
 
@@ -40,8 +42,7 @@ MakeEdit = Callable[[Mapping[str, Any] | None], Edit]
 class StrengthSearch:
     """Tries a change at several strengths and remembers what the select split says of each."""
 
-    model: Any
-    delta: WeightDelta
+    apply: Apply
     evaluate: Evaluate
     choice: CheckpointChoice
     history: list[Evaluation]
@@ -50,11 +51,9 @@ class StrengthSearch:
     """Of each evaluation in the history."""
 
     @classmethod
-    def begin(
-        cls, model: Any, delta: WeightDelta, evaluate: Evaluate, choice: CheckpointChoice
-    ) -> StrengthSearch:
+    def begin(cls, apply: Apply, evaluate: Evaluate, choice: CheckpointChoice) -> StrengthSearch:
         """Measure the base model."""
-        return cls(model, delta, evaluate, choice, [Evaluation(0, tuple(evaluate(model)))], [0.0])
+        return cls(apply, evaluate, choice, [Evaluation(0, tuple(evaluate(None)))], [0.0])
 
     def run(self, strengths: Sequence[float], refine: int) -> None:
         """Try the strengths, then so many more between the best and its better neighbour."""
@@ -65,11 +64,11 @@ class StrengthSearch:
 
     def attempt(self, strength: float) -> Evaluation:
         """Measure the change at one strength; the model is as it was afterwards."""
-        applied = AppliedDelta(self.model, self.delta, strength)
+        undo = self.apply(strength)
         try:
-            found = Evaluation(len(self.history), tuple(self.evaluate(self.model)))
+            found = Evaluation(len(self.history), tuple(self.evaluate(None)))
         finally:
-            applied.undo()
+            undo()
         self.history.append(found)
         self.strengths.append(strength)
         return found
@@ -112,6 +111,39 @@ class StrengthSearch:
             if abs(found[1]) < NEGLIGIBLE_GAP:
                 return
             low, high = (found, high) if found[1] * low[1] > 0 else (low, found)
+
+    def fields(self, stage: str) -> dict[str, Any]:
+        """What was tried and chosen, as fields of the record."""
+        best = self.choice.choose(self.history)
+        strength = self.strengths[best.step]
+        warnings = (
+            []
+            if strength
+            else [
+                "no strength was better than the base model, all floors "
+                "kept; the run changes nothing"
+            ]
+        )
+        return {
+            "history": [
+                HistoryRow(
+                    step=e.step,
+                    stage=stage,
+                    strength=s,
+                    metrics=[HistoryMetric.from_metric(m) for m in e.metrics],
+                )
+                for e, s in zip(self.history, self.strengths, strict=True)
+            ],
+            "checkpoint": Checkpoint(
+                best_step=best.step,
+                last_step=self.history[-1].step,
+                strength=strength,
+                reason=best.reason,
+                floors=recording.floors_of(self.choice, self.history, best.step),
+            ),
+            "result": f"strength {strength:.3g}: {best.reason}",
+            "warnings": warnings,
+        }
 
     @staticmethod
     def _off(evaluation: Evaluation, gap: float) -> float:
@@ -158,7 +190,7 @@ class EditRunner:
         reference = ModelReference(copy.deepcopy(model))
         path = ScoringPath(model)
         evaluate = workshop.measuring.selector(path, workshop.loaded.encoder, {"base": reference})
-        search = StrengthSearch.begin(model, delta, evaluate, self.choice)
+        search = StrengthSearch.begin(self._applying(delta), evaluate, self.choice)
         workshop.tell(
             f"{stage.name}: {stage.edit['name']} at {len(stage.strengths) + stage.refine} strengths"
         )
@@ -169,7 +201,7 @@ class EditRunner:
         controls: Iterable[ControlChange] = ()
         if stage.controls and masks is not None and strength:
             controls = self._controls(masks, changes, search)
-        return replace(outcome, fields=self._fields(search), controls=controls)
+        return replace(outcome, fields=search.fields(self.stage.name), controls=controls)
 
     def _controls(
         self,
@@ -188,7 +220,8 @@ class EditRunner:
             self.workshop.tell(f"{self.stage.name}: {phase} at equal bias")
             other = self.saliency.control_masks(kind, masks)
             delta = combined(self.make(other).combine, changes)
-            search = replace(found, delta=delta, history=found.history[:1], strengths=[0.0])
+            apply = self._applying(delta)
+            search = replace(found, apply=apply, history=found.history[:1], strengths=[0.0])
             strength = search.match(gap, sorted(self.stage.strengths))
             reached = search.history[search.strengths.index(strength)]
             got = reached.pooled("stereoset", "mean_gap")
@@ -204,34 +237,6 @@ class EditRunner:
             return None
         return load_masks(self.workshop.folder(self.stage.mask) / "mask")
 
-    def _fields(self, search: StrengthSearch) -> dict[str, Any]:
-        best = self.choice.choose(search.history)
-        strength = search.strengths[best.step]
-        warnings = (
-            []
-            if strength
-            else [
-                "no strength was better than the base model, all floors "
-                "kept; the run changes nothing"
-            ]
-        )
-        return {
-            "history": [
-                HistoryRow(
-                    step=e.step,
-                    stage=self.stage.name,
-                    strength=s,
-                    metrics=[HistoryMetric.from_metric(m) for m in e.metrics],
-                )
-                for e, s in zip(search.history, search.strengths, strict=True)
-            ],
-            "checkpoint": Checkpoint(
-                best_step=best.step,
-                last_step=search.history[-1].step,
-                strength=strength,
-                reason=best.reason,
-                floors=recording.floors_of(self.choice, search.history, best.step),
-            ),
-            "result": f"strength {strength:.3g}: {best.reason}",
-            "warnings": warnings,
-        }
+    def _applying(self, delta: WeightDelta) -> Apply:
+        model = self.workshop.loaded.model
+        return lambda strength: AppliedDelta(model, delta, strength).undo

@@ -1,0 +1,10 @@
+"""Changes of what a model says that leave its weights alone."""
+
+from unskew.registry import Table
+
+DECODERS = Table(
+    "decoders",
+    {
+        "self_debias": "unskew.decoders.self_debias:SelfDebias",
+    },
+)

@@ -90,6 +90,10 @@ class WordTable:
         named = {self._place(match).domain for match in self._pattern.finditer(text)}
         return max((len(self.domains[name][0]) for name in named), default=1)
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """First character of each word of the table in a text, and the one after its last."""
+        return [match.span() for match in self._pattern.finditer(text)]
+
     def exchanged(self, text: str, by: int) -> str:
         """The text with every word of the table moved by so many columns, cyclically.
 

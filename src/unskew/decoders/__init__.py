@@ -5,6 +5,7 @@ from unskew.registry import Table
 DECODERS = Table(
     "decoders",
     {
+        "cafie": "unskew.decoders.cafie:Cafie",
         "self_debias": "unskew.decoders.self_debias:SelfDebias",
     },
 )

@@ -24,6 +24,7 @@ STAGES: Mapping[str, type[BaseModel]] = {
     "train": schema.TrainStage,
     "saliency": schema.SaliencyStage,
     "edit": schema.EditStage,
+    "decode": schema.DecodeStage,
 }
 
 

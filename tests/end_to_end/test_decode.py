@@ -105,8 +105,9 @@ def test_a_run_with_a_decoder(here, story, tmp_path):
 
 def test_a_strength_is_chosen_on_select(here, story, tmp_path, without_page):
     out = tmp_path / "run"
-    said = here(*_unlearn(story, _recipe(tmp_path), out))
+    said = here(*_unlearn(story, _recipe(tmp_path), out, "decoder.decay=30"))
     assert said.code == 0, said.err
+    assert "decay: 30" in (out / "config.yaml").read_text()
     record = RunRecord.load(out)
     assert [row.strength for row in record.history] == [0.0, 0.5, 1.0]
     assert record.history[0].metrics != record.history[2].metrics

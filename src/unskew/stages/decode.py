@@ -68,8 +68,8 @@ class DecodeRunner:
         evaluate = workshop.measuring.selector(path, workshop.loaded.encoder, {"base": reference})
 
         def apply(strength: float) -> Callable[[], object]:
-            before, path.decoder = path.decoder, whole.scaled(strength)
-            return lambda: setattr(path, "decoder", before)
+            path.decoder = whole.scaled(strength)
+            return lambda: None  # The next trial sets its own, and no weight was touched.
 
         search = StrengthSearch.begin(apply, evaluate, choice_for(stage.choice))
         workshop.tell(

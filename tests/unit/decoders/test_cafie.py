@@ -233,6 +233,22 @@ def test_generated_texts_score_as_they_were_drawn(combine):
     assert named >= 3, "some texts come to name a group"
 
 
+@torch.no_grad()
+def test_a_context_that_changes_behind_the_last_token_is_read_anew():
+    """`soldier _` is exchanged once a word follows it, when its place is in the cache already."""
+    table = {"who": [["nurse", "pilot"], ["soldier _", "teacher _"]]}
+    decoder = Cafie(domains=table, combine="mean")
+    path = DecodedPath(_sharp(), decoder, encoder())
+    ids = torch.tensor([[1, *encoder().tokenizer("The nurse soldier is kind")["input_ids"]]])
+    mask = torch.ones(1, 3, dtype=torch.long)
+    along = path.processor(mask)
+    for length in range(3, ids.shape[1] + 1):
+        scores = path.model(input_ids=ids[:, :length]).logits[:, -1]
+        cached = along(ids[:, :length], scores)
+        fresh = path.processor(mask)(ids[:, :length], scores)
+        assert torch.allclose(cached, fresh, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -127,7 +127,7 @@ def test_recipes_that_extend_wrongly_are_refused(tmp_path):
         ("stages.update.mask=shadow", "stages.update.mask: 'shadow' is no saliency stage but trai"),
         ("stages.unbiased.name=shadow", "'shadow' is taken or no word"),
         ("stages.unbiased.name=a b", "'a b' is taken or no word"),
-        ("stages.mask.kind=salency", "stages.1.kind must be one of train, saliency, edit; did you"),
+        ("stages.mask.kind=salency", "stages.1.kind must be one of train, saliency, edit, decode; did you"),
         ("stages.mask.choos={}", "unknown setting 'stages.1.choos'; did you mean 'choose'"),
         ("stages.update.strengths=[0]", "stages.3.strengths.0: Input should be greater than 0"),
         ("stages.mask.bias_rows={stereotypes: 3}", "stages.1.bias_rows.stereotypes"),

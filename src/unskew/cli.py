@@ -302,6 +302,7 @@ def list_parts(show_traceback: Traceback = False) -> None:
     """Recipes, plans and all parts by their names: objectives, edits, benchmarks, ..."""
     from unskew.benchmarks import BENCHMARKS
     from unskew.controllers import CONTROLLERS
+    from unskew.decoders import DECODERS
     from unskew.edits import EDITS, PROJECTIONS
     from unskew.objectives import OBJECTIVES
     from unskew.plans import plan_names
@@ -313,7 +314,7 @@ def list_parts(show_traceback: Traceback = False) -> None:
     for name in recipe_names():
         print(f"  {name:24} {read_recipe(name).get('description', '')}")
     print(f"plans\n  {', '.join(plan_names())}")
-    computed = (SALIENCIES, EDITS, PROJECTIONS)
+    computed = (SALIENCIES, EDITS, PROJECTIONS, DECODERS)
     for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, *computed, BENCHMARKS):
         print(f"{table.kind}\n  {', '.join(table)}")
 

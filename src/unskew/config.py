@@ -25,6 +25,7 @@ STAGES: Mapping[str, type[BaseModel]] = {
     "saliency": schema.SaliencyStage,
     "edit": schema.EditStage,
     "project": schema.ProjectStage,
+    "decode": schema.DecodeStage,
 }
 
 

@@ -22,6 +22,7 @@ from unskew.hub.artifacts import (
 )
 from unskew.hub.attach import attach
 from unskew.hub.changes import changes_in
+from unskew.hub.decoders import refuse_decoder
 from unskew.hub.deltas import is_delta
 from unskew.hub.merge import merged
 from unskew.hub.projections import is_projection
@@ -70,8 +71,8 @@ def merge(
         model_options: Further fields of `ModelConfig`: dtype, revision, ...
 
     Raises:
-        ArtifactError: There is no artefact, it was made on another model, it changes a weight that
-            the model uses twice, or it is a projection that no head can hold.
+        ArtifactError: There is no artefact, it was made on another model, it is a decoder, it
+            changes a weight that the model uses twice, or it is a projection that no head holds.
         ConfigError: `output_dir` holds something already, the edit is unknown or cannot take the
             deltas, or there are several deltas and no edit.
     """
@@ -81,6 +82,10 @@ def merge(
         raise ConfigError(
             f"{len(sources)} artefacts are named; say how they are combined with --edit, e.g. "
             "'{name: linear}'"
+        )
+    for folder in sources:
+        refuse_decoder(
+            folder, "use the model itself, and name the folder with unskew evaluate --adapter"
         )
     arithmetic = None if edit is None else build(EDITS, edit, "edit")
     target, source = new_folder(output_dir), sources[0]

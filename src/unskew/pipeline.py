@@ -34,6 +34,7 @@ from unskew.stages.runners import MakeRunner
 from unskew.stages.train import TrainRunner, take_off
 from unskew.stages.workshop import (
     ADAPTER,
+    DECODER,
     DELTA,
     PROJECTION,
     ControlChange,
@@ -81,9 +82,8 @@ class Pipeline:
             record = self._earlier_stage(stage, record, resume=resume)
         record, outcome = self._stage(last, record, resume=resume)
         workshop.tell("measuring again")
-        rows = self._phase(
-            AFTER, ScoringPath(outcome.policy), workshop.references(outcome.reference)
-        )
+        path = outcome.decoded or ScoringPath(outcome.policy)
+        rows = self._phase(AFTER, path, workshop.references(outcome.reference))
         outcome.put_back()
         for control in outcome.controls:
             rows += self._control(control)
@@ -97,6 +97,7 @@ class Pipeline:
                 "not_measured": [*not_measured(rows), _other_seeds(workshop.settings.seed)],
                 "timings": {**record.timings, **timings},
                 "peak_memory_bytes": recording.peak_memory_bytes(),
+                **recording.decoding(outcome.decoded),
             }
         )
         if is_main_process():
@@ -200,7 +201,7 @@ class Pipeline:
         """Record, model card and page."""
         record.save(self.workshop.output_dir)
         output_dir, settings = self.workshop.output_dir, self.workshop.settings
-        for folder in (output_dir / kind for kind in (ADAPTER, DELTA, PROJECTION)):
+        for folder in (output_dir / kind for kind in (ADAPTER, DELTA, PROJECTION, DECODER)):
             if folder.is_dir():
                 write_model_card(
                     record,

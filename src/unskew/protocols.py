@@ -1,8 +1,8 @@
 """The contracts between the rooms. Read this file and you know the building.
 
-Objective, UpdateRule, Controller and Benchmark are the kinds of part that users add; each is a
-class in its room's folder and one line in that folder's table. GradientSource and Reference are
-the seam between the training loop and the parts.
+Objective, UpdateRule, Controller, Decoder and Benchmark are the kinds of part that users add; each
+is a class in its room's folder and one line in that folder's table. GradientSource and Reference
+are the seam between the training loop and the parts.
 """
 
 from __future__ import annotations
@@ -203,6 +203,66 @@ class Projector(Protocol):
 
     def fit(self) -> Erasure:
         """The map, from all batches; a `ConfigError` says why there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """What else a decoder has the model read, to change the prediction at some places of a row."""
+
+    rows: tuple[tuple[int, ...], ...]
+    """Token ids of further rows."""
+    readings: tuple[tuple[tuple[int, int], ...], ...]
+    """For each place its contexts, as (row, position): the state there predicts what comes next in
+    that context. None where the place's prediction stays as it is."""
+
+
+@runtime_checkable
+class ContextReader(Protocol):
+    """Forms the contexts of rows for one tokenizer."""
+
+    @property
+    def reserved_tokens(self) -> int:
+        """Room in the model's context that further rows need beyond the row's own length."""
+        ...
+
+    def __call__(self, ids: Sequence[int], places: Sequence[int]) -> Contexts:
+        """The contexts of predictions in one row.
+
+        What comes out for a place depends on the tokens before it alone, so that scoring a text
+        and generating it see the same distributions.
+
+        Args:
+            ids: The row, with or without its start token.
+            places: Numbers of tokens given; `n` asks for what predicts the token after `ids[:n]`.
+        """
+        ...
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Changes the distribution of the next token, not the weights. Knows no model, no file."""
+
+    def reader(self, encoder: Any) -> ContextReader:
+        """What forms the contexts for a tokenizer.
+
+        Args:
+            encoder: An `unskew.models.tokens.Encoder`.
+        """
+        ...
+
+    def combine(self, own: Tensor, others: Tensor, present: Tensor) -> Tensor:
+        """Normalised log-probabilities of the next token, float32, shape (position, vocab).
+
+        Args:
+            own: Log-probabilities after the text itself, float32, shape (position, vocab).
+            others: The same in each context, shape (position, context, vocab).
+            present: Which contexts there are, shape (position, context); each position has one.
+        """
+        ...
+
+    def scaled(self, strength: float) -> Decoder:
+        """The same decoder, so many times as strong; 0 leaves every distribution as it is."""
         ...
 
 

@@ -17,6 +17,7 @@ import torch
 
 from unskew import __version__
 from unskew.controllers.checkpoint_choice import CheckpointChoice
+from unskew.evaluation.decoding import DecodedPath
 from unskew.models.load import LoadedModel, base_parameters, fingerprint
 from unskew.models.sites import text_model_type
 from unskew.reports import record as records
@@ -155,6 +156,11 @@ def scoring(
         timings=dict(timings or {}),
         reproduce=reproduce,
     )
+
+
+def decoding(decoded: DecodedPath | None) -> dict[str, Any]:
+    """What a decoder cost, and whether it did anything, as fields of the record."""
+    return {} if decoded is None else {"forwards_per_token": decoded.forwards_per_token}
 
 
 def training(trainer: UnlearningTrainer, stage: str) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from typing import Any
 
 from unskew import config
 from unskew.assemble import check_lengths, data_for, model_for, world_for
+from unskew.decoding import attach_decoder
+from unskew.evaluation.decoding import DecodedPath
 from unskew.hub.attach import attach
+from unskew.hub.decoders import is_decoder
 from unskew.measuring import Measuring
 from unskew.models.load import load_model
 from unskew.output import claim_folder
@@ -20,7 +23,7 @@ from unskew.reports.record import MetricRow, RunRecord
 from unskew.schema import RunConfig
 from unskew.stages.runners import runners_for
 from unskew.stages.train import TrainRunner
-from unskew.stages.workshop import ADAPTER, DELTA, MODEL, PROJECTION, Tell, Workshop
+from unskew.stages.workshop import ADAPTER, DECODER, DELTA, MODEL, PROJECTION, Tell, Workshop
 from unskew.training.launch import is_main_process, start, wait_for_everyone
 
 __all__ = ["AFTER", "BEFORE", "Run", "execute", "unlearn"]
@@ -45,16 +48,32 @@ class Run:
 
     @cached_property
     def model(self) -> Any:
-        """The unlearned model, ready for `generate`."""
+        """The unlearned model, ready for `generate`; the base where a decoder is the result."""
         if (self.output_dir / MODEL).is_dir():
             return load_model(str(self.output_dir / MODEL)).model
         settings = config.parse(config.read_yaml(self.output_dir / CONFIG))
         loaded = model_for(settings.model, world_for(settings.model.name_or_path, ""))
+        if is_decoder(self.output_dir / DECODER):
+            return loaded.model
         folders = [self.output_dir / kind for kind in (ADAPTER, DELTA, PROJECTION)]
         kept = self.record.checkpoint
         if kept is not None and kept.strength == 0:
             return loaded.model  # no strength was better than the base, so nothing was saved
         return attach(loaded, next((f for f in folders if f.is_dir()), folders[0]))
+
+    @cached_property
+    def decoder(self) -> DecodedPath | None:
+        """The base model as the run's decoder has it read; None where the result is no decoder.
+
+        `model.generate(**inputs, logits_processor=[run.decoder.processor(inputs.attention_mask)])`
+        with `model = run.decoder.model`.
+        """
+        folder = self.output_dir / DECODER
+        if not is_decoder(folder):
+            return None
+        settings = config.parse(config.read_yaml(self.output_dir / CONFIG))
+        world = world_for(settings.model.name_or_path, "")
+        return attach_decoder(model_for(settings.model, world), folder)
 
 
 def unlearn(  # noqa: PLR0913 - mirrors the command line; all but the first are keywords

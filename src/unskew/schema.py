@@ -224,8 +224,29 @@ class ProjectStage(_Strict):
         return ()
 
 
+class DecodeStage(_Strict):
+    """Reads the base model through a decoder, at a strength that the select split finds."""
+
+    kind: Literal["decode"]
+    name: str = "decode"
+    decoder: Node
+    word_table: str | None = None
+    """JSON or YAML file, domain -> rows of words that stand for one another, or `targets`."""
+    strengths: list[Annotated[float, Field(gt=0)]] = Field(default=[1.0], min_length=1)
+    """Factors on the decoder's strength that are tried on the select split."""
+    refine: int = Field(default=0, ge=0)
+    """Further strengths tried, each half way between the best and its better neighbour."""
+    choice: ChoiceConfig | None = ChoiceConfig()
+    """null takes the last strength as it is, and evaluates nothing on the way."""
+
+    def needs(self) -> Iterable[tuple[str, str, str]]:
+        """Earlier stages it reads: none."""
+        return ()
+
+
 Stage = Annotated[
-    TrainStage | SaliencyStage | EditStage | ProjectStage, Field(discriminator="kind")
+    TrainStage | SaliencyStage | EditStage | ProjectStage | DecodeStage,
+    Field(discriminator="kind"),
 ]
 
 
@@ -270,10 +291,12 @@ class RunConfig(_Strict):
                     f"stages: {stage.name!r} is taken or no word; give each stage a name of its own"
                 )
             kinds[stage.name] = stage.kind
-        if "project" in kinds.values() and len(self.stages) > 1:
+        alone = [s for s in self.stages if s.kind in {"project", "decode"}]
+        if alone and len(self.stages) > 1:
             raise ValueError(
-                "stages: a project stage works on the base model and leaves no weight to go on "
-                "with, so it must be the only one; unskew merge what is trained, then project"
+                f"stages.{alone[0].name}: a {alone[0].kind} stage works on the base model and "
+                "leaves no weight to go on with, so it must be the only one; unskew merge what is "
+                "trained, then give the merged model to it"
             )
         if self.stages[-1].kind == "saliency":
             raise ValueError(

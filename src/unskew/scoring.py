@@ -19,13 +19,15 @@ from unskew.config import checked
 from unskew.data.neutral import neutral_dataset
 from unskew.data.sources import TextSource, open_source
 from unskew.datasource import DataSource
+from unskew.decoding import attach_decoder
 from unskew.errors import BenchmarkError, ConfigError, DataError
 from unskew.evaluation.own_data import is_own
 from unskew.hub.attach import attach_beside_base
 from unskew.hub.carry import carry
+from unskew.hub.decoders import is_decoder, refuse_decoder
 from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
-from unskew.models.reference import reference_for
+from unskew.models.reference import ModelReference, reference_for
 from unskew.output import new_folder
 from unskew.protocols import JudgesPredictions
 from unskew.reports.page import render_page
@@ -59,7 +61,7 @@ def evaluate(
         model: Hub id, folder, or `world`.
         data: Where the pairs are; may be left out where each benchmark has data of its own.
         output_dir: A new folder.
-        adapter: Folder of an adapter, weight delta or projection made on this model.
+        adapter: Folder of an adapter, weight delta, projection or decoder made on this model.
         benchmarks: Names, or `auto` for all the data can serve; `NAME:PLACE` for one on data of
             its own, e.g. `perplexity:wikitext-2/test.txt`.
         start: How StereoSet scores the first token, `separate` or `prefix`.
@@ -82,10 +84,14 @@ def evaluate(
     loaded = model_for(config, world)
     info = recording.model_info(loaded)
     policy, references = loaded.model, {}
-    if adapter:
+    decoded = None
+    if adapter and is_decoder(Path(adapter)):
+        decoded = attach_decoder(loaded, adapter)
+        references = {BASE: ModelReference(loaded.model)}
+    elif adapter:
         policy, base = attach_beside_base(loaded, adapter)
         references = {BASE: base}
-    path = ScoringPath(policy)
+    path = decoded or ScoringPath(policy)
     begun = time.perf_counter()
     rows = measuring.report(
         PHASE, path, loaded.encoder, {**references, **oracle_reference(world)}, folder
@@ -101,7 +107,7 @@ def evaluate(
         benchmark_data=measuring.own_data(),
         timings={"evaluation": time.perf_counter() - begun},
     )
-    return publish(record, folder)
+    return publish(record.model_copy(update=recording.decoding(decoded)), folder)
 
 
 def evaluate_predictions(
@@ -179,6 +185,7 @@ def transfer(
     config = checked(ModelConfig, {"name_or_path": model, **(model_options or {})})
     start_processes(seed)
     folder = new_folder(output_dir)
+    refuse_decoder(Path(artifact), "run its recipe on the other model, for its own strength")
     source = DataSource(data) if isinstance(data, str) else data
     world = world_for(model, source.name_or_path)
     dataset = source.load(artifact, model)

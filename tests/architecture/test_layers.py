@@ -18,12 +18,12 @@ LAYERS = [
     {"protocols", "files", "statistics", "schema", "published"},
     {"config", "paired"},
     {"data", "models"},
-    {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits"},
+    {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits", "decoders"},
     {"lm_eval_tasks"},
     {"training", "evaluation"},
     {"reports", "world", "hub"},
     {"assemble", "recording", "output", "comparison", "gates", "plans"},
-    {"measuring", "datasource"},
+    {"measuring", "datasource", "decoding"},
     {"stages"},
     {"pipeline", "scoring", "merging"},
     {"run", "tracing", "estimating"},
@@ -35,7 +35,7 @@ LAYERS = [
     {"__main__"},
 ]
 """Bottom to top. A room imports from lower ones; rooms in one layer do not import each other."""
-PARTS = {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits"}
+PARTS = {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits", "decoders"}
 HEAVY = {"transformers", "peft", "accelerate", "datasets"}
 HEAVY_AT_HOME = (
     "models/",
@@ -50,6 +50,8 @@ HEAVY_AT_HOME = (
 MOST_LINES = 300
 LONG = {
     "types.py": "every record that crosses rooms, on one page",
+    "protocols.py": "every contract between rooms, on one page",
+    "schema.py": "every setting of a run, on one page",
     "cli.py": "a table of commands and options, without logic",
     "reports/record.py": "the schema of a record, on one page",
     "benchmarks/_aggregation.py": "one way to aggregate, shared by all benchmarks",

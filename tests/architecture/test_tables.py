@@ -12,6 +12,7 @@ import pytest
 from unskew import protocols
 from unskew.benchmarks import BENCHMARKS
 from unskew.controllers import CONTROLLERS
+from unskew.decoders import DECODERS
 from unskew.edits import EDITS, PROJECTIONS
 from unskew.objectives import OBJECTIVES
 from unskew.registry import Table
@@ -28,6 +29,7 @@ CONTRACTS: list[tuple[Table, type]] = [
     (SALIENCIES, protocols.Saliency),
     (EDITS, protocols.Edit),
     (PROJECTIONS, protocols.Projector),
+    (DECODERS, protocols.Decoder),
 ]
 HELPERS = {"controllers.checkpoint_choice", "saliency.choice", "saliency.group_fairness"}
 """Modules that are no part and yet stand among them: asked by the loop or the assembly."""
@@ -73,7 +75,7 @@ def test_a_name_is_its_file_or_its_class(table: Table, contract: type, name: str
 
 
 @pytest.mark.parametrize(
-    "room", ["objectives", "updates", "controllers", "benchmarks", "saliency", "edits"]
+    "room", ["objectives", "updates", "controllers", "benchmarks", "saliency", "edits", "decoders"]
 )
 def test_every_module_is_in_its_table(room):
     package: Any = import_module(f"unskew.{room}")

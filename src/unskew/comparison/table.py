@@ -37,6 +37,7 @@ COSTS = {
     "peak_memory": ("Peak memory", "MiB"),
     "steps": ("Steps run", "count"),
     "best_step": ("Step kept", "count"),
+    "forwards": ("Forward passes a token", "count"),
 }
 """Name of a cost -> its title and unit."""
 COST_UNITS = frozenset(unit for _, unit in COSTS.values())
@@ -203,6 +204,7 @@ def costs(record: RunRecord) -> dict[str, float]:
         "peak_memory": None if peak is None else peak / 2**20,
         "steps": None if checkpoint is None else checkpoint.last_step,
         "best_step": None if checkpoint is None else checkpoint.best_step,
+        "forwards": record.forwards_per_token,
     }
     return {name: float(value) for name, value in found.items() if value is not None}
 

@@ -95,6 +95,10 @@ class WordTable:
         places = (self._place(match) for match in self._pattern.finditer(text))
         return frozenset((place.domain, place.column) for place in places)
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """First character of each word of the table in a text, and the one after its last."""
+        return [match.span() for match in self._pattern.finditer(text)]
+
     def exchanged(self, text: str, by: int) -> str:
         """The text with every word of the table moved by so many columns, cyclically.
 

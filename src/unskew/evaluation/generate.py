@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from unskew.errors import DataError
+from unskew.evaluation.decoding import DecodedPath
 from unskew.models.tokens import Encoder, Tokens
 from unskew.types import Generation, GenerationRequest, Segment
 
@@ -18,7 +19,11 @@ BATCH = 64
 
 
 def sample(
-    model: Any, encoder: Encoder, requests: Sequence[GenerationRequest], seed: int
+    model: Any,
+    encoder: Encoder,
+    requests: Sequence[GenerationRequest],
+    seed: int,
+    decoded: DecodedPath | None = None,
 ) -> dict[str, Generation]:
     """Continue prompts by sampling at temperature 1 from the 50 most probable tokens, or greedily.
 
@@ -27,6 +32,7 @@ def sample(
         encoder: Its tokeniser.
         requests: Prompts; all may differ in length and in how they are continued.
         seed: With the request's id it fixes the noise of each continuation.
+        decoded: Changes the distributions that are drawn from, where the model has a decoder.
 
     Raises:
         DataError: A prompt leaves no room for a token.
@@ -51,7 +57,8 @@ def sample(
     for (length, *_), same in alike.items():
         same.sort(key=lambda pair: len(pair[1].ids))
         for begin in range(0, len(same), BATCH):
-            answers.update(_sample(model, encoder, same[begin : begin + BATCH], seed, length))
+            block = same[begin : begin + BATCH]
+            answers.update(_sample(model, encoder, block, seed, length, decoded))
     return answers
 
 
@@ -61,6 +68,7 @@ def _sample(
     asked: Sequence[tuple[GenerationRequest, Tokens]],
     seed: int,
     max_new_tokens: int,
+    decoded: DecodedPath | None,
 ) -> dict[str, Generation]:
     device = next(model.parameters()).device
     requests, rows = [r for r, _ in asked], [t.ids for _, t in asked]
@@ -84,7 +92,7 @@ def _sample(
         no_repeat_ngram_size=0,
         min_length=0,
         min_new_tokens=0,
-        logits_processor=[sampler],
+        logits_processor=[*([decoded.processor(mask.to(device))] if decoded else []), sampler],
         stopping_criteria=[_StopAt(until, encoder.tokenizer, width)] if until else None,
         pad_token_id=end[0],
         eos_token_id=end,

@@ -9,6 +9,7 @@ from typing import Any
 
 from unskew.benchmarks import BENCHMARKS
 from unskew.data.bbq import load_bbq
+from unskew.data.load import load_dataset
 from unskew.data.measured import MEASURED
 from unskew.data.text import load_text
 from unskew.errors import BenchmarkError
@@ -26,7 +27,19 @@ def reader(benchmark: str) -> _Read | None:
     """
     if benchmark in MEASURED:
         return MEASURED[benchmark].load
-    return {"documents": load_text, "choices": load_bbq}.get(BENCHMARKS.load(benchmark).needs)
+    return _READERS.get(BENCHMARKS.load(benchmark).needs)
+
+
+def _load_pairs(place: str) -> Dataset:
+    return load_dataset(place, splits=None)
+
+
+_READERS: Mapping[str, _Read] = {
+    "documents": load_text,
+    "choices": load_bbq,
+    "pairs": _load_pairs,
+}
+"""What a benchmark needs -> how such data is read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from unskew.errors import BenchmarkError
+from unskew.evaluation.decoding import DecodedPath
 from unskew.evaluation.generate import sample
 from unskew.evaluation.prefixes import attention_of, collate_packed, longest_packed
 from unskew.evaluation.prepared import (
@@ -59,13 +60,14 @@ class Runner:
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.path = path
-        self.encoder = encoder
+        self.decoded = path if isinstance(path, DecodedPath) else None
+        self.encoder = self.decoded.fitted(encoder) if self.decoded else encoder
         self.reference = reference
         kind = "cpu" if self.device.type == "cpu" else "other"
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH[kind]
         self.seed = seed
         self.autocast = autocast
-        self._longest_packed = longest_packed(path)
+        self._longest_packed = 0 if self.decoded else longest_packed(path)
         self._start_scores: torch.Tensor | None = None
 
     @property
@@ -124,8 +126,8 @@ class Runner:
                     bar.update(len(rows))
                 if asked.generations:
                     with self.autocast():
-                        model, encoder = self.path.model, self.encoder
-                        answers.update(sample(model, encoder, asked.generations, self.seed))
+                        model, how = self.path.model, (self.seed, self.decoded)
+                        answers.update(sample(model, self.encoder, asked.generations, *how))
                     bar.update(len(asked.generations))
         finally:
             self.path.model.train(was_training)

@@ -24,6 +24,7 @@ from unskew.types import Pair
 MANIFEST = "method.json"
 SEEN = "trained_on.txt"
 ADAPTER_CONFIG = "adapter_config.json"
+DECODER_FILE = "decoder.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +202,8 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
             )
         return
     model_type = text_model_type(loaded.model)
-    is_adapter = (folder / ADAPTER_CONFIG).is_file()
-    is_projection = (folder / "projection.json").is_file()
-    kind = "adapter" if is_adapter else "projection" if is_projection else "delta"
+    marks = {ADAPTER_CONFIG: "adapter", "projection.json": "projection", DECODER_FILE: "decoder"}
+    kind = next((k for file, k in marks.items() if (folder / file).is_file()), "delta")
     if manifest.model_type != model_type:
         raise ArtifactError(
             f"the {kind} in {folder} is for model type {manifest.model_type!r}, "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unskew.hub.artifacts import attach_adapter
+from unskew.hub.decoders import refuse_decoder
 from unskew.hub.deltas import apply_saved_delta, is_delta
 from unskew.hub.projections import attach_projection, is_projection
 from unskew.models.load import LoadedModel
@@ -23,6 +24,7 @@ def attach(loaded: LoadedModel, folder: str | Path) -> Any:
     folder = Path(folder)
     if is_projection(folder):
         return attach_projection(loaded, folder).model.eval()
+    refuse_decoder(folder, "Run.decoder and unskew evaluate --adapter read the model through it")
     if not is_delta(folder):
         return attach_adapter(loaded, folder)
     apply_saved_delta(loaded, folder)

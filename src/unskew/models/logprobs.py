@@ -70,6 +70,9 @@ class Greedy(NamedTuple):
 class ScoringPath:
     """A model's forward pass, cut before the vocabulary.
 
+    What it hands out as states is its own business (`evaluation.decoding` keeps several for each
+    position) as long as they are indexed by position.
+
     Args:
         model: A causal language model, with or without PEFT adapters.
     """
@@ -80,7 +83,7 @@ class ScoringPath:
         self.body: nn.Module | None = parts[0] if parts else None
         self.head: nn.Module | None = parts[1] if parts else None
 
-    def states(self, batch: Batch, **kwargs: Any) -> Float[Tensor, "position width"]:
+    def states(self, batch: Batch, **kwargs: Any) -> Float[Tensor, " position *width"]:
         """What predicts each scored token: hidden states, or logits where there is no such cut.
 
         Args:
@@ -92,12 +95,12 @@ class ScoringPath:
         grid = out.last_hidden_state if self.body is not None else out.logits
         return grid.flatten(0, 1).index_select(0, batch.state_index)
 
-    def logits(self, states: Float[Tensor, "position width"]) -> Float[Tensor, "position vocab"]:
+    def logits(self, states: Float[Tensor, " position *width"]) -> Float[Tensor, "position vocab"]:
         """Logits in float32."""
         return (self.head(states) if self.head is not None else states).float()
 
     def logprobs(
-        self, states: Float[Tensor, "position width"], targets: Int[Tensor, " position"]
+        self, states: Float[Tensor, " position *width"], targets: Int[Tensor, " position"]
     ) -> Float[Tensor, " position"]:
         """Log-probability of each target in nats, differentiable in `states` and the head."""
         frozen = _frozen_linear(self.head)
@@ -113,7 +116,7 @@ class ScoringPath:
 
     @torch.no_grad()
     def greedy(
-        self, states: Float[Tensor, "position width"], targets: Int[Tensor, " position"]
+        self, states: Float[Tensor, " position *width"], targets: Int[Tensor, " position"]
     ) -> Greedy:
         """Log-probabilities of the targets and whether each was the arg-max; no gradient."""
         logprob = torch.empty(len(targets), device=targets.device)
@@ -126,9 +129,9 @@ class ScoringPath:
 
     def kl_reference_policy(
         self,
-        states: Float[Tensor, "position width"],
+        states: Float[Tensor, " position *width"],
         reference: ScoringPath,
-        reference_states: Float[Tensor, "position width_r"],
+        reference_states: Float[Tensor, " position *width_r"],
     ) -> Float[Tensor, " position"]:
         """KL(reference || policy) at each position in nats, differentiable in the policy.
 
@@ -150,7 +153,7 @@ class ScoringPath:
 
     def _blocks(self, states: Tensor) -> Iterator[slice]:
         vocab = self.model.config.get_text_config().vocab_size
-        yield from _blocks(len(states), vocab)
+        yield from blocks(len(states), vocab)
 
 
 def sum_by_row(values: Float[Tensor, " position"], batch: Batch) -> Float[Tensor, " row"]:
@@ -158,7 +161,8 @@ def sum_by_row(values: Float[Tensor, " position"], batch: Batch) -> Float[Tensor
     return values.new_zeros(batch.num_rows).index_add(0, batch.row_index, values)
 
 
-def _blocks(positions: int, vocab: int) -> Iterator[slice]:
+def blocks(positions: int, vocab: int) -> Iterator[slice]:
+    """Positions whose logits are held at once, given how many logits each has."""
     size = max(1, BLOCK_ELEMENTS // vocab)
     for begin in range(0, max(positions, 1), size):
         yield slice(begin, min(begin + size, positions))
@@ -209,7 +213,7 @@ class _TokenLogprob(torch.autograd.Function):
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor):
         logprob = torch.empty(len(states), device=states.device)
         gradient = torch.empty_like(states)
-        for b in _blocks(len(states), weight.shape[0]):
+        for b in blocks(len(states), weight.shape[0]):
             logprobs = _log_softmax_(_linear(states[b], weight, bias).float())
             logprob[b] = _pick(logprobs, targets[b])
             coefficient = logprobs.exp_()
@@ -239,7 +243,7 @@ class _KlReferencePolicy(torch.autograd.Function):
     ):
         kl = torch.empty(len(states), device=states.device)
         gradient = torch.empty_like(states)
-        for b in _blocks(len(states), weight.shape[0]):
+        for b in blocks(len(states), weight.shape[0]):
             ours = _log_softmax_(_linear(states[b], weight, bias).float())
             theirs = F.log_softmax(reference.logits(reference_states[b]), -1)
             probability = theirs.exp()

@@ -169,7 +169,7 @@ class StageRow(_Part):
     """One finished stage."""
 
     name: str
-    kind: Literal["train", "saliency", "edit", "project"]
+    kind: Literal["train", "saliency", "edit", "project", "decode"]
     result: str
     """What it left, in a line."""
     num_tokens: NonNegativeInt | None = None
@@ -237,6 +237,8 @@ class RunRecord(_Part):
     """What was timed, in seconds."""
     peak_memory_bytes: NonNegativeInt | None = None
     """Of tensors on the GPU, or of the whole process where the run used none."""
+    forwards_per_token: float | None = None
+    """Forward passes for each token that was scored or generated; None where one serves."""
     reproduce: str
     """The command that repeats the run."""
 

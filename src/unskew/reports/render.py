@@ -114,7 +114,7 @@ def _cell(row: Row, phase: str) -> str:
 def write_model_card(
     record: RunRecord, folder: Path, *, name: str, method: str, paper: str | None = None
 ) -> Path:
-    """Write `README.md` beside a saved adapter or weight delta.
+    """Write `README.md` beside a saved adapter, weight delta or decoder.
 
     Args:
         record: The record of the run that made it.
@@ -126,8 +126,8 @@ def write_model_card(
     Raises:
         StorageError: It could not be written.
     """
-    is_adapter = (folder / ADAPTER_CONFIG).is_file()
-    card = model_card(record, name=name, method=method, paper=paper, is_adapter=is_adapter)
+    kind = "adapter" if (folder / ADAPTER_CONFIG).is_file() else folder.name
+    card = model_card(record, name=name, method=method, paper=paper, kind=kind)
     return write_text(folder / CARD_FILE, card)
 
 
@@ -137,11 +137,11 @@ def model_card(
     name: str,
     method: str,
     paper: str | None = None,
-    is_adapter: bool = True,
+    kind: str = "adapter",
 ) -> str:
-    """The model card of a saved artefact; for the arguments see `write_model_card`."""
+    """The model card of a saved `adapter`, `delta` or `decoder`; see `write_model_card`."""
     front = yaml.safe_dump(
-        _front_matter(record, name, is_adapter=is_adapter),
+        _front_matter(record, name, is_adapter=kind == "adapter"),
         sort_keys=False,
         allow_unicode=True,
         width=1000,
@@ -151,7 +151,7 @@ def model_card(
         f"# {escape_markdown(name)}",
         escape_markdown(verdict(record).sentence),
         "## Quick start",
-        _fenced(_quick_start(record, name), "python") if is_adapter else _merge_first(record, name),
+        _use(record, name, kind),
         "## Method",
         f"{escape_markdown(method)}{source}",
         "## Before and after",
@@ -214,6 +214,28 @@ def _results(record: RunRecord) -> list[dict[str, Any]]:
 def _base_of(record: RunRecord) -> str:
     base = record.model.name_or_path if record.model is not None else ""
     return "path/to/the/base/model" if _hub_id(base) is None else base
+
+
+def _use(record: RunRecord, name: str, kind: str) -> str:
+    if kind == "adapter":
+        return _fenced(_quick_start(record, name), "python")
+    return _decode(record, name) if kind == "decoder" else _merge_first(record, name)
+
+
+def _decode(record: RunRecord, name: str) -> str:
+    code = (
+        "from unskew.decoding import attach_decoder\n"
+        "from unskew.models.load import load_model\n\n"
+        f"decoder = attach_decoder(load_model({_base_of(record)!r}), {name!r})\n"
+        "decoder.model.generate(\n"
+        "    **inputs, logits_processor=[decoder.processor(inputs['attention_mask'])]\n"
+        ")"
+    )
+    return (
+        "Settings of a decoder: no weight changes, and each token takes "
+        f"{record.forwards_per_token or 1:.3g} forward passes. Prompts are padded on the left:\n\n"
+        + _fenced(code, "python")
+    )
 
 
 def _merge_first(record: RunRecord, name: str) -> str:

@@ -11,14 +11,15 @@ from unskew.edits import EDITS, PROJECTIONS
 from unskew.errors import ConfigError
 from unskew.saliency import SALIENCIES
 from unskew.saliency.choice import Chooser
-from unskew.schema import EditStage, ProjectStage, RunConfig, SaliencyStage
+from unskew.schema import DecodeStage, EditStage, ProjectStage, RunConfig, SaliencyStage
+from unskew.stages.decode import DecodeRunner
 from unskew.stages.edit import EditRunner
 from unskew.stages.project import ProjectRunner
 from unskew.stages.saliency import BIAS, REASON, SaliencyRunner
 from unskew.stages.train import TrainRunner
 from unskew.stages.workshop import Workshop
 
-Runner = TrainRunner | SaliencyRunner | EditRunner | ProjectRunner
+Runner = TrainRunner | SaliencyRunner | EditRunner | ProjectRunner | DecodeRunner
 MakeRunner = Callable[[Workshop], Runner]
 
 
@@ -42,6 +43,8 @@ def runners_for(settings: RunConfig, categories: tuple[str, ...]) -> dict[str, M
             found[stage.name] = _edit(stage, path, found.get(str(stage.mask)))
         elif isinstance(stage, ProjectStage):
             found[stage.name] = _project(stage, path)
+        elif isinstance(stage, DecodeStage):
+            found[stage.name] = partial(DecodeRunner, stage=stage, path=f"{path}.decoder")
         else:
             parts = Parts(stage, categories, path, saliency_stages)
             found[stage.name] = partial(TrainRunner, stage=stage, parts=parts)

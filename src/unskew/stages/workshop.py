@@ -10,6 +10,7 @@ from typing import Any
 from unskew import __version__, recording
 from unskew.assemble import oracle_reference
 from unskew.errors import ConfigError
+from unskew.evaluation.decoding import DecodedPath
 from unskew.hub.artifacts import Manifest, digests
 from unskew.hub.changes import changes_in
 from unskew.measuring import Measuring
@@ -23,7 +24,7 @@ from unskew.types import Dataset, Segment
 from unskew.world.teach import TaughtWorld
 
 ADAPTER, DELTA, MODEL, STAGES = "adapter", "delta", "model", "stages"
-PROJECTION = "projection"
+PROJECTION, DECODER = "projection", "decoder"
 PROOF_ROWS = 8
 Tell = Callable[[str], object]
 
@@ -133,3 +134,5 @@ class Outcome:
     """Made one after the other, once the model is put back."""
     put_back: Callable[[], object] = field(default=lambda: None)
     """Makes the policy the base model again."""
+    decoded: DecodedPath | None = None
+    """The policy as a decoder has it read, where that is the result."""

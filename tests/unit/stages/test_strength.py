@@ -36,9 +36,9 @@ def metric(name, value, category="overall", ideal=None, better="higher"):
     )
 
 
-def search_for(gap, *, lms=lambda s: 100.0, floors=()):
+def search_for(gap, *, lms=lambda s: 100.0, floors=(), model=None):
     """A search in which the mean gap, SS and LMS at a strength are these."""
-    model = Scalar()
+    model = model or Scalar()
 
     def evaluate(_):
         s = model.w.item()
@@ -59,9 +59,10 @@ def search_for(gap, *, lms=lambda s: 100.0, floors=()):
 
 
 def test_the_model_is_put_back_after_every_trial():
-    search = search_for(lambda s: 0.3 - 0.4 * s)
+    model = Scalar()
+    search = search_for(lambda s: 0.3 - 0.4 * s, model=model)
     search.run([0.5, 1.0], refine=2)
-    assert search.model.w.item() == 0.0
+    assert model.w.item() == 0.0
     assert search.strengths[:3] == [0.0, 0.5, 1.0]
 
 

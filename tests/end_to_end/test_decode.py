@@ -146,4 +146,4 @@ def test_a_decoder_beside_other_stages_is_refused(here, story, tmp_path):
     recipe.write_text(yaml.safe_dump({"extends": "cda", "stages": ["train", RECIPE["stages"][0]]}))
     said = here(*_unlearn(story, recipe, tmp_path / "run"))
     assert said.code == 2
-    assert "stages.decode: a decode stage reads the base model as it is" in said.err
+    assert "stages.decode: a decode stage works on the base model" in said.err

@@ -44,7 +44,7 @@ def run_block(story, tmp_path, monkeypatch):
 
 def test_three_lines(run_block):
     more = 'options={"training.max_steps": 4}, '
-    made = run_block("run = unskew.unlearn(", **{"output_dir=": f"{more}output_dir="})
+    made = run_block('run = unskew.unlearn("biasunlearn"', **{"output_dir=": f"{more}output_dir="})
     rows = made["run"].metrics("stereoset", "ss")
     assert {(r.phase, r.category) for r in rows} == {
         (phase, category)

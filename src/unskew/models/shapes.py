@@ -15,7 +15,6 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from unskew.errors import ModelError
 from unskew.models.activations import fuse_activations
 from unskew.models.load import DTYPES, load_config
 
@@ -39,6 +38,8 @@ def meta_model(
 ) -> Any:
     """A causal language model on torch's meta device: shapes and types, no weights.
 
+    The models of `known_shapes.yaml` are made without a network.
+
     Args:
         name_or_path: Hub id, or a folder with a config.json.
         dtype: Of its weights.
@@ -46,14 +47,12 @@ def meta_model(
         remote: Run code that comes with the model.
 
     Raises:
-        ModelError: Its configuration cannot be read, and it is none of the known models.
+        ModelError: It is none of the known models, and its configuration cannot be read.
     """
-    try:
+    known = _known_shapes().get(name_or_path)
+    if known is None:
         config = load_config(name_or_path, {"revision": revision, "trust_remote_code": remote})
-    except ModelError:
-        known = _known_shapes().get(name_or_path)
-        if known is None:
-            raise
+    else:
         settings = {k: v for k, v in known.items() if k != "model_type"}
         config = AutoConfig.for_model(known["model_type"], **settings)
     with torch.device("meta"):
@@ -79,10 +78,14 @@ def pass_cost(model: Any, rows: int, length: int) -> PassCost:
         length: Tokens of each.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    ids = torch.zeros((rows, length), dtype=torch.long, device=next(model.parameters()).device)
+    device = next(model.parameters()).device
+    ids = torch.zeros((rows, length), dtype=torch.long, device=device)
+    # Given whole, since transformers would look at values to make one, and here there are none.
+    mask = torch.ones((rows, 1, length, length), dtype=torch.bool, device=device)
 
     def run() -> Tensor:
-        return inner.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        read = inner.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+        return read.last_hidden_state
 
     def both() -> None:
         hidden = run()

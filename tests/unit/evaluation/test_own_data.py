@@ -45,8 +45,8 @@ def test_mistakes_are_told_before_a_model_is_loaded(text):
         read_own([f"perplexty:{text}"])
     with pytest.raises(MissingDataset, match=r"did you mean 'talk\.txt'"):
         read_own([f"perplexity:{text.parent / 'tlak.txt'}"])
-    with pytest.raises(BenchmarkError, match=r"stereoset takes its pairs from the data of the run"):
-        read_own([f"stereoset:{text}"])
+    with pytest.raises(BenchmarkError, match=r"slot takes its probes from the data of the run"):
+        read_own([f"slot:{text}"])
 
 
 def test_selection_measures_on_the_data_of_the_run_alone(text):

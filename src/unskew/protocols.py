@@ -38,7 +38,7 @@ Quantity = Literal[
 one example: `log_odds`, the kept variant's log-probability less the forgotten one's;
 `log_odds_per_token`, the same of their means over tokens; `logprob_per_token`, the average of these
 means; `slot_logprob`, of either of the two tokens where the variants part."""
-Needs = Literal["pairs", "documents", "questions", "probes", "choices"]
+Needs = Literal["pairs", "documents", "questions", "probes", "choices", "dialogues"]
 Comparison = Literal["none", "each", "last"]
 """Reference models a benchmark holds the model against, of those there are: none, each of them,
 or only the last, which is the one nearest to the truth (an oracle, where there is one)."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from unskew.chat import ChatRequest, Conversation, Dialogue
 from unskew.errors import ConfigError
 
 Task = Literal["intrasentence", "intersentence", "pair"]
@@ -120,6 +121,7 @@ class Examples:
     questions: tuple[Question, ...] = ()
     probes: tuple[Probe, ...] = ()
     choices: tuple[ChoiceQuestion, ...] = ()
+    dialogues: tuple[Dialogue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +142,6 @@ class Dataset:
     drops: tuple[Drop, ...] = ()
     sha256: str = ""
     source: str = ""
-
-
-# --- scoring ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,13 +184,15 @@ class GenerationRequest:
     prompt: str
     max_new_tokens: int = 40
     do_sample: bool = True
+    temperature: float = 1.0
+    """Of the sampling, above 0."""
     until: tuple[str, ...] = ()
     """Texts that end the continuation and are not part of it."""
     with_start: bool = True
     """Whether the start token stands in front of the prompt."""
 
 
-Request = LikelihoodRequest | DivergenceRequest | GenerationRequest
+Request = LikelihoodRequest | DivergenceRequest | GenerationRequest | ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ class Generation:
     """Of the next-token distributions on the way, in nats."""
 
 
-Answer = tuple[SequenceScore, ...] | Divergence | Generation
+Answer = tuple[SequenceScore, ...] | Divergence | Generation | Conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +275,6 @@ class Metric:
         """Signed distance from the ideal value, which it has."""
         assert self.ideal is not None
         return self.value - self.ideal
-
-
-# --- training --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "unskew"
 
 LAYERS = [
     {"errors"},
-    {"__init__", "registry"},
+    {"__init__", "registry", "chat"},
     {"types", "recipes"},
     {"protocols", "files", "statistics", "schema"},
     {"config", "paired"},

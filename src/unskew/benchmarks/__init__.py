@@ -6,6 +6,8 @@ BENCHMARKS = Table(
     "benchmarks",
     {
         "bbq": "unskew.benchmarks.bbq:BBQ",
+        "ceb_recognition": "unskew.benchmarks.ceb_recognition:CEBRecognition",
+        "ceb_selection": "unskew.benchmarks.ceb_selection:CEBSelection",
         "crows_pairs": "unskew.benchmarks.crows_pairs:CrowsPairs",
         "divergence": "unskew.benchmarks.divergence:DivergenceFromReference",
         "generation": "unskew.benchmarks.generation:SampledText",

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unskew.benchmarks._quantities import Quantity, interval_of, statistic
+from unskew.chat import Dialogue
 from unskew.errors import BenchmarkError
 from unskew.paired import Difference, paired_differences
 from unskew.protocols import Comparison, Needs
@@ -37,7 +38,7 @@ from unskew.types import (
     SampleScore,
 )
 
-Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion)
+Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion, Dialogue)
 CROWS_DIRECTIONS = ("stereo", "antistereo")
 """Tags of CrowS-Pairs rows: what the sentence written first showed."""
 _Array = NDArray[np.float64]
@@ -333,7 +334,7 @@ class DocumentBenchmark(AggregatedBenchmark[Document]):
                 raise BenchmarkError(f"{self.name}: document {document.id!r} is empty; remove it")
 
 
-def _category(item: Pair | Probe | ChoiceQuestion | Document | Question) -> str:
+def _category(item: Pair | Probe | ChoiceQuestion | Document | Question | Dialogue) -> str:
     return item.kind if isinstance(item, Document | Question) else item.category
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unskew.benchmarks import BENCHMARKS
+from unskew.data import ceb
 from unskew.data.bbq import load_bbq
 from unskew.data.text import load_text
 from unskew.errors import BenchmarkError
@@ -17,8 +18,10 @@ from unskew.types import Dataset
 READERS: Mapping[str, Callable[[str], Dataset]] = {
     "documents": load_text,
     "choices": load_bbq,
+    "ceb_recognition": ceb.recognition,
+    "ceb_selection": ceb.selection,
 }
-"""What a benchmark needs -> how such data is read. Everything goes to the report split."""
+"""A benchmark, or what it needs -> how its data is read. Everything goes to the report split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +80,23 @@ def read_own(asked: Iterable[str], others: Iterable[str] = ()) -> list[OwnData]:
     found: list[OwnData] = []
     for words in asked:
         name, _, place = words.partition(":")
-        needs = BENCHMARKS.load(name).needs
-        if needs not in READERS:
-            able = ", ".join(n for n in BENCHMARKS if BENCHMARKS.load(n).needs in READERS)
+        needs, reader = BENCHMARKS.load(name).needs, _reader(name)
+        if reader is None:
+            able = ", ".join(n for n in BENCHMARKS if _reader(n) is not None)
             raise BenchmarkError(
                 f"{words}: {name} takes its {needs} from the data of the run (--data or "
                 f"--report-data); data of their own can have {able}"
             )
-        own = OwnData(name, READERS[needs](place))
+        own = OwnData(name, reader(place))
         if own.key in taken:
             raise BenchmarkError(f"{words}: {own.key} would be measured twice; leave one out")
         taken.add(own.key)
         found.append(own)
     return found
+
+
+def _reader(benchmark: str) -> Callable[[str], Dataset] | None:
+    return READERS.get(benchmark, READERS.get(BENCHMARKS.load(benchmark).needs))
 
 
 def _names_source(benchmark: str) -> bool:

@@ -5,8 +5,7 @@ A room below `types`, whose unions of requests and answers take them in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,24 @@ class Conversation:
     replies: tuple[str, ...]
     judgements: tuple[str | None, ...] = ()
     """Raw texts, in the order of the benchmark's questions to the judge; None where it failed."""
+    second_judgements: tuple[str | None, ...] = ()
+    """Those of another judge, where two were asked."""
 
-    def judged(self, judgements: tuple[str | None, ...]) -> Self:
-        """The same with a judge's texts."""
-        return replace(self, judgements=judgements)
+
+@dataclass(frozen=True, slots=True)
+class JudgePrompt:
+    """A question to a judge."""
+
+    version: str
+    """Name and number of the wording; another wording has another."""
+    messages: tuple[tuple[str, str], ...]
+    """Role (`system`, `user`, `assistant`) and text."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeReply:
+    """What a judge wrote."""
+
+    text: str
+    input_tokens: int = 0
+    output_tokens: int = 0

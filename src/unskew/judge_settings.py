@@ -69,6 +69,10 @@ class JudgeConfig(JudgeModel):
     """USD; nothing is asked if the estimate exceeds it, nor once it is spent. Needs the prices."""
     max_unparsed_share: float = Field(default=0.05, ge=0, le=1)
     """Share of replies that may be lost or unreadable; more void the scores."""
+    items_per_category: int | None = Field(default=None, ge=1)
+    """Dialogues of each category that are asked, in a fixed order; all if null."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Of each reply of the model under test; what the benchmark defines if null."""
     store: str | None = None
     """File in which replies are stored and looked up; `judge/replies.jsonl` of the run if null."""
 

@@ -26,11 +26,11 @@ LAYERS = [
     {"measuring", "datasource"},
     {"stages"},
     {"pipeline", "scoring", "merging"},
-    {"run", "tracing"},
+    {"run", "tracing", "judgement"},
     {"sweeping", "planning"},
     {"demo"},
     {"console"},
-    {"cli_runs", "cli_trace"},
+    {"cli_runs", "cli_trace", "cli_judge"},
     {"cli"},
     {"__main__"},
 ]

@@ -6,6 +6,8 @@ BENCHMARKS = Table(
     "benchmarks",
     {
         "bbq": "unskew.benchmarks.bbq:BBQ",
+        "ceb_continuation": "unskew.benchmarks.ceb_continuation:CEBContinuation",
+        "ceb_conversation": "unskew.benchmarks.ceb_conversation:CEBConversation",
         "ceb_recognition": "unskew.benchmarks.ceb_recognition:CEBRecognition",
         "ceb_selection": "unskew.benchmarks.ceb_selection:CEBSelection",
         "crows_pairs": "unskew.benchmarks.crows_pairs:CrowsPairs",

@@ -63,6 +63,8 @@ def load_ceb(name_or_path: str, task: Task, revision: str | None = None) -> Data
 
 recognition = partial(load_ceb, task="recognition")
 selection = partial(load_ceb, task="selection")
+continuation = partial(load_ceb, task="continuation")
+conversation = partial(load_ceb, task="conversation")
 
 
 def _rows(

@@ -18,6 +18,8 @@ from unskew.types import Dataset
 READERS: Mapping[str, Callable[[str], Dataset]] = {
     "documents": load_text,
     "choices": load_bbq,
+    "ceb_continuation": ceb.continuation,
+    "ceb_conversation": ceb.conversation,
     "ceb_recognition": ceb.recognition,
     "ceb_selection": ceb.selection,
 }

@@ -181,21 +181,30 @@ class Panel:
             )
 
 
-def panel_for(settings: JudgeConfig, run_dir: Path) -> Panel:
-    """The panel that settings ask for.
-
-    Args:
-        settings: Of `evaluation.judge`.
-        run_dir: Folder of the run, for the store.
+def judges_for(settings: JudgeConfig) -> list[Judge]:
+    """The judges that settings ask for; nothing is loaded or asked yet.
 
     Raises:
         ConfigError: The client is not installed, or the environment has no key.
+    """
+    models = [settings, *([settings.second] if settings.second else [])]
+    return [_judge_for(model, settings) for model in models]
+
+
+def panel_for(settings: JudgeConfig, judges: Sequence[Judge], run_dir: Path) -> Panel:
+    """Judges with their store and limits.
+
+    Args:
+        settings: Of `evaluation.judge`.
+        judges: As `judges_for` gives them.
+        run_dir: Folder of the run, for the store.
+
+    Raises:
         DataError: The store cannot be read.
     """
     store = Path(settings.store) if settings.store else run_dir / "judge" / "replies.jsonl"
-    models = [settings, *([settings.second] if settings.second else [])]
     return Panel(
-        [_judge_for(model, settings) for model in models],
+        judges,
         ReplyStore(store),
         max_tokens=settings.max_tokens,
         max_cost=settings.max_cost,

@@ -10,7 +10,7 @@ from tests.unit.judging.server import Server, says
 from unskew.chat import ChatRequest, Conversation, JudgePrompt, JudgeReply
 from unskew.errors import DataError, JudgeFailed
 from unskew.judge_settings import JudgeConfig
-from unskew.judging.panel import Panel, panel_for
+from unskew.judging.panel import Panel, judges_for, panel_for
 from unskew.judging.store import ReplyStore
 
 KEY = "sk-very-secret-0123456789"
@@ -180,12 +180,13 @@ def test_from_the_settings_to_a_server_and_no_key_anywhere(tmp_path, monkeypatch
     requests, answers = _answers(10)
     with Server(lambda n, body: says("No")) as server:
         given = {"model": "m", "base_url": server.url, "api_key_env": "JUDGE_KEY"}
-        panel = panel_for(JudgeConfig(**given), tmp_path)
+        config = JudgeConfig(**given)
+        panel = panel_for(config, judges_for(config), tmp_path)
         found = panel.judge(Asks(), requests, answers)
     assert all(a.judgements == ("No",) for a in found.values())
     written = [p.read_text() for p in tmp_path.rglob("*") if p.is_file()]
     assert len(written) == 1
     assert KEY not in written[0] + capsys.readouterr().err
     # A second run reads what is stored; the server is gone.
-    again = panel_for(JudgeConfig(**given), tmp_path)
+    again = panel_for(config, judges_for(config), tmp_path)
     assert again.judge(Asks(), requests, answers) == found

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unskew import __version__, cli_runs, cli_trace
+from unskew import __version__, cli_judge, cli_runs, cli_trace
 from unskew.console import (
     CONTEXT,
     Columns,
@@ -180,6 +180,7 @@ def evaluate(
     start: Annotated[
         str, typer.Option(help="StereoSet's first token: `separate` (as published) or `prefix`.")
     ] = "separate",
+    judge: Annotated[Path | None, typer.Option(help="YAML of evaluation.judge's settings.")] = None,
     dtype: Dtype = "float32",
     revision: Revision = None,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and sampling.")] = 0,
@@ -214,6 +215,7 @@ def evaluate(
             adapter=adapter,
             benchmarks=listed(benchmarks) or ["auto"],
             start=start,
+            judge=judge,
             model_options={"dtype": dtype, "revision": revision},
             seed=seed,
         )
@@ -294,6 +296,7 @@ app.command()(cli_runs.compare)
 app.command()(cli_runs.check)
 app.command()(cli_runs.report)
 app.command()(cli_trace.trace)
+app.command()(cli_judge.judge)
 
 
 @app.command("list")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from unskew import schema
+from unskew import judge_settings, schema
 from unskew.errors import ConfigError, UnknownName
 from unskew.recipes import Node, merged, parse_yaml, read_recipe, read_yaml
 from unskew.registry import nearest
@@ -178,6 +178,8 @@ def _fields_at(location: Iterable[str]) -> list[str]:
         "choice": schema.ChoiceConfig,
         "floors": schema.FloorConfig,
         "evaluation": schema.EvaluationConfig,
+        "judge": judge_settings.JudgeConfig,
+        "second": judge_settings.JudgeModel,
         "training": schema.TrainSettings,
     }
     named = [name for name in location if not name.isdigit()]

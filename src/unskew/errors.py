@@ -16,6 +16,7 @@
     └── RunError (RuntimeError)             the run itself failed; exit code 1
         ├── Diverged                        a loss is NaN or infinite
         ├── NoEffect                        a trained tensor did not move, or a frozen one did
+        ├── JudgeFailed                     a judge cannot be asked, costs too much or is not understood
         ├── StorageError (OSError)          a file of the run could not be written
         └── CheckpointMismatch              a checkpoint does not belong to this configuration
 
@@ -31,6 +32,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Diverged",
+    "JudgeFailed",
     "LeakageError",
     "MissingDataset",
     "ModelError",
@@ -106,6 +108,10 @@ class Diverged(RunError):
 
 class NoEffect(RunError):
     """Training left a trainable tensor where it was, or moved one outside the scope."""
+
+
+class JudgeFailed(RunError):
+    """A judge that cannot be reached, would cost too much, or whose replies cannot be read."""
 
 
 class StorageError(RunError, OSError):

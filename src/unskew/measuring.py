@@ -8,19 +8,31 @@ from typing import Any
 
 from unskew.benchmarks import BENCHMARKS
 from unskew.data.rows import capped
+from unskew.errors import ConfigError
 from unskew.evaluation.harness import is_task, load_tasks
 from unskew.evaluation.own_data import is_own, read_own
+from unskew.evaluation.processes import by_first
 from unskew.evaluation.runner import Runner
-from unskew.evaluation.suite import AUTO, Sitting, benchmark_names, entries
+from unskew.evaluation.suite import (
+    AUTO,
+    Entry,
+    JudgeAnswers,
+    Sitting,
+    benchmark_names,
+    entries,
+)
+from unskew.judge_settings import JudgeConfig
+from unskew.judging.panel import Panel, judges_for, panel_for
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import Reference
 from unskew.models.tokens import Encoder
+from unskew.protocols import AsksJudge, Judge
 from unskew.recording import data_info
 from unskew.reports.record import DataInfo, MetricRow, NotMeasured
-from unskew.reports.storage import write_samples
+from unskew.reports.storage import write_conversations, write_samples
 from unskew.schema import EvaluationConfig
 from unskew.training.launch import is_main_process
-from unskew.types import Dataset, Examples, Metric
+from unskew.types import Answer, Dataset, Examples, Metric, Request
 
 GENERATION = "generation"
 Evaluate = Callable[[Any], list[Metric]]
@@ -37,6 +49,7 @@ class Measuring:
 
     Raises:
         UnknownName: A benchmark does not exist.
+        ConfigError: A benchmark needs a judge and there is none, or it cannot be asked.
         BenchmarkError: The data cannot serve a benchmark that was asked for.
         DataError: The data that a benchmark was given (`NAME:PLACE`) cannot be read.
     """
@@ -50,6 +63,8 @@ class Measuring:
         self.names = benchmark_names(dataset.splits["report"], asked)
         self.own = read_own([n for n in own if not is_task(n)], self.names)
         self.tasks = load_tasks([n for n in own if is_task(n)])
+        self.judges = self._judges()
+        self._panel: Panel | None = None
 
     def report(
         self,
@@ -81,7 +96,10 @@ class Measuring:
         runners = self._runners(path, encoder, references)
         rows: list[MetricRow] = []
         for entry in suite:
-            found = Sitting(entry, runners[entry.reference]).measure()
+            judge = (
+                self._judging(phase, run_dir) if isinstance(entry.benchmark, AsksJudge) else None
+            )
+            found = Sitting(entry, runners[entry.reference], judge).measure()
             rows.extend(MetricRow.measured(phase, m) for m in found.metrics)
             if is_main_process():
                 write_samples(run_dir, phase, found.entry.label, found.scores)
@@ -134,8 +152,39 @@ class Measuring:
 
         return evaluate
 
+    def _judges(self) -> list[Judge]:
+        asked = [own.benchmark for own in self.own if is_judged(own.benchmark)]
+        if not asked:
+            return []
+        if self.settings.judge is None:
+            raise ConfigError(
+                f"{asked[0]} needs a judge; give its settings (evaluation.judge.model=..., or "
+                "--judge FILE.yaml of `unskew evaluate`), see docs/judge.md"
+            )
+        return judges_for(self.settings.judge)
+
+    def _judging(self, phase: str, run_dir: Path) -> JudgeAnswers:
+        """Stores what was said, then has it judged, on the first process."""
+
+        def judge(
+            entry: Entry, requests: Mapping[str, Request], answers: Mapping[str, Answer]
+        ) -> Mapping[str, Answer]:
+            def once() -> Mapping[str, Answer]:
+                assert self.settings.judge is not None
+                assert isinstance(entry.benchmark, AsksJudge)
+                write_conversations(run_dir, phase, entry.label, requests, answers)
+                if self._panel is None:
+                    self._panel = panel_for(self.settings.judge, self.judges, run_dir)
+                return self._panel.judge(entry.benchmark, requests, answers)
+
+            return by_first(once)
+
+        return judge
+
     def _options(self) -> dict[str, dict[str, Any]]:
-        return {"stereoset": {"start": self.settings.start}}
+        given = judged_options(self.settings.judge) if self.settings.judge else {}
+        judged = {own.benchmark: given for own in self.own if is_judged(own.benchmark)}
+        return {"stereoset": {"start": self.settings.start}, **judged}
 
     def _runners(
         self, path: ScoringPath, encoder: Encoder, references: Mapping[str, Reference]
@@ -150,6 +199,19 @@ class Measuring:
             )
             for name in (None, *references)
         }
+
+
+def judged_options(settings: JudgeConfig) -> dict[str, Any]:
+    """Arguments of a judged benchmark that the settings of the judge hold."""
+    return {
+        "max_new_tokens": settings.max_new_tokens,
+        "per_category": settings.items_per_category,
+    }
+
+
+def is_judged(benchmark: str) -> bool:
+    """Whether a judge reads the answers to a benchmark."""
+    return issubclass(BENCHMARKS.load(benchmark), AsksJudge)
 
 
 def not_measured(rows: Sequence[MetricRow]) -> list[NotMeasured]:

@@ -7,13 +7,14 @@ are the seam between the training loop and the parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from unskew.chat import Conversation, JudgePrompt, JudgeReply
 from unskew.types import (
     Answer,
     Evaluation,
@@ -38,7 +39,16 @@ Quantity = Literal[
 one example: `log_odds`, the kept variant's log-probability less the forgotten one's;
 `log_odds_per_token`, the same of their means over tokens; `logprob_per_token`, the average of these
 means; `slot_logprob`, of either of the two tokens where the variants part."""
-Needs = Literal["pairs", "documents", "questions", "probes", "choices", "coreferences", "labelled"]
+Needs = Literal[
+    "pairs",
+    "documents",
+    "questions",
+    "probes",
+    "choices",
+    "coreferences",
+    "labelled",
+    "dialogues",
+]
 Comparison = Literal["none", "each", "last"]
 """Reference models a benchmark holds the model against, of those there are: none, each of them,
 or only the last, which is the one nearest to the truth (an oracle, where there is one)."""
@@ -328,4 +338,51 @@ class Benchmark(Protocol):
 
     def metrics(self, scores: Sequence[SampleScore]) -> list[Metric]:
         """Aggregate, with n and a 95 % interval. Empty for no scores."""
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Answers questions about what a model wrote."""
+
+    @property
+    def identity(self) -> str:
+        """What its replies depend on besides the question: model, endpoint, temperature."""
+        ...
+
+    @property
+    def prices(self) -> tuple[float, float] | None:
+        """USD for a million tokens of input and of output; None where they are not known."""
+        ...
+
+    def ask(
+        self,
+        prompts: Sequence[JudgePrompt],
+        max_tokens: int,
+        replied: Callable[[int, JudgeReply | None], None],
+    ) -> None:
+        """Ask all; each reply is handed over as it comes, from any thread but one at a time.
+
+        Args:
+            prompts: The questions.
+            max_tokens: Limit of a reply.
+            replied: Told the place of the question and its reply, None where it is lost. What it
+                raises ends the asking.
+
+        Raises:
+            JudgeFailed: The judge cannot be asked at all, e.g. a wrong key or model.
+        """
+        ...
+
+
+@runtime_checkable
+class AsksJudge(Protocol):
+    """What a benchmark has besides whose answers a judge reads before they are scored."""
+
+    def judge_prompts(self, request: Request, answer: Conversation) -> tuple[JudgePrompt, ...]:
+        """Questions about one answer; none where the answer needs no judge, e.g. a refusal."""
+        ...
+
+    def verdict(self, text: str) -> float | None:
+        """What a judge's text says, or None where it cannot be read."""
         ...

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unskew.judge_settings import JudgeConfig
 from unskew.recipes import Node
 from unskew.registry import nearest
 from unskew.types import RowSource, TrainSettings
@@ -261,6 +262,8 @@ class EvaluationConfig(_Strict):
     """Pairs of each category that an evaluation during training scores."""
     tokens_per_batch: int | None = Field(default=None, ge=1)
     """Most padded tokens in one forward pass; what suits the device if null."""
+    judge: JudgeConfig | None = None
+    """Who judges generated text; see docs/judge.md."""
 
 
 class RunConfig(_Strict):

@@ -30,6 +30,7 @@ from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import ModelReference, reference_for
 from unskew.output import new_folder
 from unskew.protocols import JudgesPredictions
+from unskew.recipes import read_yaml
 from unskew.reports.page import render_page
 from unskew.reports.record import MetricRow, RunRecord
 from unskew.reports.storage import write_samples
@@ -42,7 +43,7 @@ PHASE = "evaluated"
 BEFORE, AFTER, BASE = "before", "after", "base"
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - one parameter for each option
     model: str,
     data: str | DataSource | None = None,
     *,
@@ -51,6 +52,7 @@ def evaluate(
     benchmarks: Sequence[str] = ("auto",),
     start: str = "separate",
     model_options: Mapping[str, Any] | None = None,
+    judge: str | Path | Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> RunRecord:
     """Score a model, with or without an adapter, and write record, samples and page.
@@ -66,12 +68,16 @@ def evaluate(
             its own, e.g. `perplexity:wikitext-2/test.txt`.
         start: How StereoSet scores the first token, `separate` or `prefix`.
         model_options: Further fields of `ModelConfig`: dtype, revision, ...
+        judge: Settings of `evaluation.judge`, or a YAML file with them.
         seed: Of bootstrap and sampling.
 
     Raises:
         UnskewError: Anything that is wrong; see `unskew.errors`.
     """
-    settings = checked(EvaluationConfig, {"benchmarks": list(benchmarks), "start": start})
+    asked = read_yaml(Path(judge)) if isinstance(judge, str | Path) else judge
+    settings = checked(
+        EvaluationConfig, {"benchmarks": list(benchmarks), "start": start, "judge": asked}
+    )
     config = checked(ModelConfig, {"name_or_path": model, **(model_options or {})})
     start_processes(seed)
     folder = new_folder(output_dir)
@@ -97,6 +103,7 @@ def evaluate(
         PHASE, path, loaded.encoder, {**references, **oracle_reference(world)}, folder
     )
     settings_used = {"adapter": adapter, "benchmarks": ",".join(benchmarks), "start": start}
+    settings_used |= {"judge": judge} if isinstance(judge, str | Path) else {}
     record = recording.scoring(
         command_words("evaluate", source, seed, model=config, **settings_used),
         dataset,

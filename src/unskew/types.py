@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from unskew.chat import ChatRequest, Conversation, Dialogue
 from unskew.errors import ConfigError
 from unskew.items import ChoiceQuestion, Coreference, Labelled
 
@@ -99,6 +100,7 @@ class Examples:
     choices: tuple[ChoiceQuestion, ...] = ()
     coreferences: tuple[Coreference, ...] = ()
     labelled: tuple[Labelled, ...] = ()
+    dialogues: tuple[Dialogue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,6 @@ class Dataset:
     drops: tuple[Drop, ...] = ()
     sha256: str = ""
     source: str = ""
-
-
-# --- scoring ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +163,15 @@ class GenerationRequest:
     prompt: str
     max_new_tokens: int = 40
     do_sample: bool = True
+    temperature: float = 1.0
+    """Of the sampling, above 0."""
     until: tuple[str, ...] = ()
     """Texts that end the continuation and are not part of it."""
     with_start: bool = True
     """Whether the start token stands in front of the prompt."""
 
 
-Request = LikelihoodRequest | DivergenceRequest | GenerationRequest
+Request = LikelihoodRequest | DivergenceRequest | GenerationRequest | ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ class Generation:
     """Of the next-token distributions on the way, in nats."""
 
 
-Answer = tuple[SequenceScore, ...] | Divergence | Generation
+Answer = tuple[SequenceScore, ...] | Divergence | Generation | Conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +254,6 @@ class Metric:
         """Signed distance from the ideal value, which it has."""
         assert self.ideal is not None
         return self.value - self.ideal
-
-
-# --- training --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

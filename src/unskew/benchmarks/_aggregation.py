@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unskew.benchmarks._quantities import Quantity, interval_of, statistic
+from unskew.chat import Dialogue
 from unskew.errors import BenchmarkError
 from unskew.items import ChoiceQuestion, Coreference, Labelled
 from unskew.paired import Difference, paired_differences
@@ -37,7 +38,9 @@ from unskew.types import (
     SampleScore,
 )
 
-Item = TypeVar("Item", Pair, Document, Question, Probe, ChoiceQuestion, Coreference, Labelled)
+Item = TypeVar(
+    "Item", Pair, Document, Question, Probe, ChoiceQuestion, Coreference, Labelled, Dialogue
+)
 CROWS_DIRECTIONS = ("stereo", "antistereo")
 """Tags of CrowS-Pairs rows: what the sentence written first showed."""
 _Array = NDArray[np.float64]
@@ -336,7 +339,7 @@ class DocumentBenchmark(AggregatedBenchmark[Document]):
 
 
 def _category(
-    item: Pair | Probe | ChoiceQuestion | Coreference | Labelled | Document | Question,
+    item: Pair | Probe | ChoiceQuestion | Coreference | Labelled | Document | Question | Dialogue,
 ) -> str:
     return item.kind if isinstance(item, Document | Question) else item.category
 

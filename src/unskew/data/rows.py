@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import chain, zip_longest
 from typing import TypeVar
 
+from unskew.chat import Dialogue
 from unskew.data.completion import follow
 from unskew.errors import ConfigError, DataError
 from unskew.items import ChoiceQuestion
@@ -19,7 +20,7 @@ from unskew.types import (
 )
 
 Item = TypeVar("Item")
-OfCategory = TypeVar("OfCategory", Pair, ChoiceQuestion)
+OfCategory = TypeVar("OfCategory", Pair, ChoiceQuestion, Dialogue)
 
 
 def in_drawn_order(items: Sequence[OfCategory], seed: int) -> list[OfCategory]:

@@ -25,7 +25,7 @@ def sample(
     seed: int,
     decoded: DecodedPath | None = None,
 ) -> dict[str, Generation]:
-    """Continue prompts by sampling at temperature 1 from the 50 most probable tokens, or greedily.
+    """Continue prompts by sampling from the 50 most probable tokens, or greedily.
 
     Args:
         model: A causal language model in eval mode.
@@ -52,7 +52,7 @@ def sample(
                 f"the prompt of {request.id!r} fills the model's context of {encoder.max_length} "
                 "tokens; shorten it or leave it out"
             )
-        how = (length, request.do_sample, request.until)
+        how = (length, request.do_sample, request.temperature, request.until)
         alike.setdefault(how, []).append((request, prompt))
     for (length, *_), same in alike.items():
         same.sort(key=lambda pair: len(pair[1].ids))
@@ -80,7 +80,9 @@ def _sample(
         ids[i, width - len(row) :] = torch.tensor(row)
         mask[i, width - len(row) :] = 1
     do_sample, until = requests[0].do_sample, requests[0].until
-    sampler = _GumbelTopK([_generator(seed, r.id) for r in requests] if do_sample else None)
+    sampler = _GumbelTopK(
+        [_generator(seed, r.id) for r in requests] if do_sample else None, requests[0].temperature
+    )
     out = model.generate(
         input_ids=ids.to(device),
         attention_mask=mask.to(device),
@@ -114,8 +116,11 @@ class _GumbelTopK:
     Without generators decoding stays greedy.
     """
 
-    def __init__(self, generators: Sequence[torch.Generator] | None) -> None:
+    def __init__(
+        self, generators: Sequence[torch.Generator] | None, temperature: float = 1.0
+    ) -> None:
         self.generators = generators
+        self.temperature = temperature
         self.entropies: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -129,7 +134,9 @@ class _GumbelTopK:
         )
         noise = -(-uniform.clamp_min(1e-20).log()).log()
         noisy = torch.full_like(logprobs, float("-inf"))
-        return noisy.scatter(-1, top.indices, top.values + noise.to(logprobs.device))
+        return noisy.scatter(
+            -1, top.indices, top.values / self.temperature + noise.to(logprobs.device)
+        )
 
     def mean_entropy(self, row: int, steps: int) -> float:
         """Over the first `steps` next-token distributions of a row, in nats."""

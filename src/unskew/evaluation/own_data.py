@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unskew.benchmarks import BENCHMARKS
+from unskew.data import ceb
 from unskew.data.bbq import load_bbq
 from unskew.data.load import load_dataset
 from unskew.data.measured import MEASURED
@@ -27,7 +28,7 @@ def reader(benchmark: str) -> _Read | None:
     """
     if benchmark in MEASURED:
         return MEASURED[benchmark].load
-    return _READERS.get(BENCHMARKS.load(benchmark).needs)
+    return _READERS.get(benchmark) or _READERS.get(BENCHMARKS.load(benchmark).needs)
 
 
 def _load_pairs(place: str) -> Dataset:
@@ -38,8 +39,12 @@ _READERS: Mapping[str, _Read] = {
     "documents": load_text,
     "choices": load_bbq,
     "pairs": _load_pairs,
+    "ceb_continuation": ceb.continuation,
+    "ceb_conversation": ceb.conversation,
+    "ceb_recognition": ceb.recognition,
+    "ceb_selection": ceb.selection,
 }
-"""What a benchmark needs -> how such data is read."""
+"""A benchmark, or what it needs -> how its data is read. Everything goes to the report split."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from unskew.chat import ChatRequest
 from unskew.errors import BenchmarkError
+from unskew.evaluation.chatting import as_likelihood
 from unskew.evaluation.prefixes import PackedRow, pack
 from unskew.models.tokens import Encoder, Tokens
 from unskew.types import (
@@ -59,6 +61,7 @@ class Prepared:
     likelihoods: LikelihoodRows
     divergences: tuple[DivergenceRow, ...]
     generations: tuple[GenerationRequest, ...]
+    chats: tuple[ChatRequest, ...] = ()
 
 
 def prepare(requests: Sequence[Request], encoder: Encoder, longest_packed: int) -> Prepared:
@@ -73,12 +76,15 @@ def prepare(requests: Sequence[Request], encoder: Encoder, longest_packed: int) 
         BenchmarkError: A candidate of a divergence request is not a single token.
         DataError: A text has nothing to score or is longer than the model's context.
     """
+    chats = [r for r in requests if isinstance(r, ChatRequest)]
     likelihoods = [r for r in requests if isinstance(r, LikelihoodRequest)]
+    likelihoods += [as_likelihood(r, encoder.tokenizer) for r in chats if r.options]
     divergences = [r for r in requests if isinstance(r, DivergenceRequest)]
     return Prepared(
         _likelihoods(likelihoods, encoder, longest_packed),
         _divergences(divergences, encoder),
         tuple(r for r in requests if isinstance(r, GenerationRequest)),
+        tuple(r for r in chats if not r.options),
     )
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from unskew.errors import BenchmarkError
+from unskew.evaluation.chatting import converse
 from unskew.evaluation.decoding import DecodedPath
 from unskew.evaluation.generate import sample
 from unskew.evaluation.prefixes import attention_of, collate_packed, longest_packed
@@ -114,6 +115,7 @@ class Runner:
         """
         asked = requests if isinstance(requests, Prepared) else self.prepare(requests)
         total = len(asked.likelihoods.rows) + len(asked.divergences) + len(asked.generations)
+        total += sum(len(chat.turns) for chat in asked.chats)
         was_training = self.path.model.training
         self.path.model.eval()
         self._start_scores = None
@@ -129,6 +131,15 @@ class Runner:
                         model, how = self.path.model, (self.seed, self.decoded)
                         answers.update(sample(model, self.encoder, asked.generations, *how))
                     bar.update(len(asked.generations))
+                if asked.chats:
+                    if self.decoded is not None:
+                        raise BenchmarkError(
+                            "conversations cannot be read through a decoder; leave out the "
+                            "benchmarks that hold them"
+                        )
+                    with self.autocast():
+                        model, encoder = self.path.model, self.encoder
+                        answers.update(converse(model, encoder, asked.chats, self.seed, bar.update))
         finally:
             self.path.model.train(was_training)
         return gathered(answers)

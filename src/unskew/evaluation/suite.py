@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,12 @@ from unskew.benchmarks import BENCHMARKS
 from unskew.errors import BenchmarkError
 from unskew.evaluation.runner import Runner
 from unskew.protocols import Benchmark
-from unskew.types import Examples, Metric, SampleScore
+from unskew.types import Answer, Examples, Metric, Request, SampleScore
 
 AUTO = "auto"
+JudgeAnswers = Callable[
+    ["Entry", Mapping[str, Request], Mapping[str, Answer]], Mapping[str, Answer]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +106,13 @@ class Sitting:
     Args:
         entry: The benchmark.
         runner: Answers with the model, and holds the entry's reference.
+        judge: Adds to the answers what a judge says of them, where the benchmark wants one.
     """
 
-    def __init__(self, entry: Entry, runner: Runner) -> None:
+    def __init__(self, entry: Entry, runner: Runner, judge: JudgeAnswers | None = None) -> None:
         self._entry = entry
         self._runner = runner
+        self._judge = judge
         self._requests = {r.id: r for r in entry.benchmark.requests()}
         self._prepared = runner.prepare(self._requests.values())
 
@@ -115,5 +120,7 @@ class Sitting:
         """Ask, judge and aggregate."""
         benchmark = self._entry.benchmark
         answers = self._runner.answer(self._prepared, self._entry.label)
+        if self._judge is not None:
+            answers = self._judge(self._entry, self._requests, answers)
         scores = tuple(benchmark.score(r, answers[i]) for i, r in self._requests.items())
         return Measured(self._entry, scores, tuple(benchmark.metrics(scores)))

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
+from unskew.chat import ChatRequest, Conversation
 from unskew.errors import DataError
 from unskew.files import write_text
-from unskew.types import SampleScore
+from unskew.types import Answer, Request, SampleScore
 
 _SAMPLE = TypeAdapter(SampleScore)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    id: str
+    turns: tuple[str, ...]
+    replies: tuple[str, ...]
+
+
+_CONVERSATION = TypeAdapter(_Said)
 
 
 def read_json(path: Path) -> Any:
@@ -96,3 +108,51 @@ def read_samples(run_dir: Path, phase: str, benchmark: str) -> list[SampleScore]
             except ValidationError as error:
                 raise DataError(f"{path}, line {number}: {problems_of(error)[0]}") from error
     return scores
+
+
+def write_conversations(
+    run_dir: Path,
+    phase: str,
+    benchmark: str,
+    requests: Mapping[str, Request],
+    answers: Mapping[str, Answer],
+) -> Path:
+    """Write what was said, one JSON object per dialogue: id, turns, replies.
+
+    Raises:
+        StorageError: The file could not be written.
+    """
+    path = run_dir / "generated" / samples_path(run_dir, phase, benchmark).name
+    rows = [
+        {"id": i, "turns": list(request.turns), "replies": list(answer.replies)}
+        for i, request in requests.items()
+        if isinstance(request, ChatRequest) and isinstance(answer := answers[i], Conversation)
+    ]
+    return write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+
+
+def read_conversations(path: Path) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Turns and replies of each dialogue that `write_conversations` wrote, by id.
+
+    Raises:
+        DataError: The file does not exist or a line breaks the format; the line is named.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the replies {path} cannot be read: {error}") from error
+    found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            row = _CONVERSATION.validate_json(line)
+        except ValidationError as error:
+            raise DataError(f"{path}, line {number}: {problems_of(error)[0]}") from error
+        if row.id in found or len(row.turns) != len(row.replies):
+            raise DataError(
+                f"{path}, line {number}: {row.id} stands there twice or lacks a reply to a "
+                "turn; delete the line or name another file"
+            )
+        found[row.id] = row.turns, row.replies
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from unskew.chat import ChatRequest, Conversation, Dialogue
 from unskew.items import ChoiceQuestion, Coreference, Labelled
 from unskew.types import (
     Answer,
@@ -85,6 +86,19 @@ def labelled(number, *, label: int | None = None, category="sst2", task="sst2"):
     )
 
 
+def dialogue(number, *, category="gender", turns=1, right=None, task="recognition"):
+    return Dialogue(
+        id=f"{category}-{number:04}",
+        category=category,
+        turns=tuple(f"Question {number}, turn {turn}? 1. Yes; 2. No." for turn in range(turns)),
+        task=task,
+        cluster=f"{category}-{number // 2}",
+        options=("1", "2"),
+        right=number % 2 if right is None else right,
+        references=("One.",) * turns,
+    )
+
+
 def some_examples(per_target: int = 4) -> Examples:
     """Two categories with three targets each, and a little of everything else."""
     places = [(c, f"{c}-{t}") for c in ("gender", "race") for t in range(3)]
@@ -121,6 +135,7 @@ def some_examples(per_target: int = 4) -> Examples:
             for j, g in enumerate(("male", "female", "neutral"))
         ),
         labelled=tuple(labelled(i, category=("one", "two")[i % 2]) for i in range(40)),
+        dialogues=tuple(dialogue(i, category=c) for c in ("gender", "race") for i in range(40)),
     )
 
 
@@ -138,10 +153,15 @@ def random_answers(seed: int = 0) -> Callable[[Request], Answer]:
     rng = np.random.default_rng(seed)
 
     def answer(request: Request) -> Answer:
-        if isinstance(request, LikelihoodRequest):
+        if isinstance(request, LikelihoodRequest) or getattr(request, "options", ()):
             return tuple(
                 SequenceScore(float(-rng.gamma(20)), 5, bool(rng.random() < 0.5))
-                for _ in request.segments
+                for _ in getattr(request, "segments", ()) or request.options
+            )
+        if isinstance(request, ChatRequest):
+            said = tuple(rng.choice(["1", "2", "I cannot say.", "Hm"]) for _ in request.turns)
+            return Conversation(
+                tuple(map(str, said)), (str(rng.choice(["Yes [[3]]", "No [[8]]"])),)
             )
         if isinstance(request, DivergenceRequest):
             n = len(request.candidates)
@@ -155,6 +175,8 @@ def random_answers(seed: int = 0) -> Callable[[Request], Answer]:
 
 def constant_answers(request: Request) -> Answer:
     """A model for which everything is equally likely."""
+    if isinstance(request, ChatRequest):
+        return scores_by(*[-8.0] * len(request.options))
     assert isinstance(request, LikelihoodRequest)
     return scores_by(*[-8.0] * len(request.segments))
 

@@ -57,6 +57,13 @@ def test_the_draws_follow_the_models_distribution():
     assert drawn["0"].mean_entropy == pytest.approx(entropy, abs=1e-4)
 
 
+def test_a_temperature_near_zero_is_greedy():
+    model = tiny_model()
+    cold = [GenerationRequest(str(i), "The nurse is", 8, temperature=1e-4) for i in range(6)]
+    greedy = _sample([GenerationRequest("g", "The nurse is", 8, do_sample=False)], model=model)
+    assert {g.text for g in _sample(cold, model=model).values()} == {greedy["g"].text}
+
+
 def test_generation_ends_at_the_end_token_and_leaves_it_out():
     model = tiny_model()
     with torch.no_grad():

@@ -1,0 +1,1 @@
+"""Asks a judge about what a model wrote: an endpoint or a local model, with stored replies."""

@@ -56,11 +56,11 @@ def test_work_grows_with_the_steps_and_precision_halves_the_weights(pairs):
 
 
 def test_every_recipe_can_be_estimated(pairs, monkeypatch):
-    plan = only(read_plan("world"), models=[NAME], seeds=[0], data=str(pairs))
+    plan = only(read_plan("world"), models=["openai-community/gpt2"], seeds=[0], data=str(pairs))
     monkeypatch.setattr(estimating, "operations_per_second", lambda dtype: 1e12)
     lines = forecast(plan)
     assert len(lines) == len(plan.contenders) + 2
-    assert all(f"{354_823_168:,}" in line for line in lines[1:-1])
+    assert all(f"{124_439_808:,}" in line for line in lines[1:-1])
     assert f"{len(plan.contenders)} runs" in lines[-1]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 
+from tests.architecture.test_layers import LAYERS
 from unskew import cli, config
 from unskew.recipes import parse_yaml, recipe_names
 
@@ -198,3 +199,19 @@ def test_help_of_one_command_takes_under_two_seconds():
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < HELP_SECONDS
+
+
+def _rooms() -> set[str]:
+    return {room for layer in LAYERS for room in layer} - {"__init__", "__main__"}
+
+
+def test_the_tree_and_the_layers_name_every_room_once():
+    """A merge that keeps both sides' lines names a room twice; a new one is easily forgotten."""
+    index = (ROOT / "docs/index.md").read_text("utf-8")
+    source = index[index.index("\nsrc/unskew/") : index.index("\ntests/")]
+    tree = re.findall(r"^  (\w+)(?:\.py|/) ", source, re.M)
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    table = page[page.index("| layer, bottom") : page.index("`transformers`, `peft`")]
+    layers = re.findall(r"`(\w+)`", table)
+    for place, named in (("docs/index.md", tree), ("docs/architecture.md", layers)):
+        assert sorted(named) == sorted(_rooms()), place

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
+from unskew.chat import ChatRequest
 from unskew.errors import BenchmarkError
 from unskew.evaluation.chatting import converse
 from unskew.evaluation.decoding import DecodedPath
@@ -84,7 +85,7 @@ class Runner:
 
         Raises:
             BenchmarkError: Two requests share an id, or one compares with a reference and there is
-                none.
+                none, or conversations are to be held through a decoder.
             DataError: A text has nothing to score or is longer than the model's context.
         """
         asked = list(requests)
@@ -96,6 +97,10 @@ class Runner:
         if compared is not None and self.reference is None:
             raise BenchmarkError(
                 f"{compared!r} compares with a reference model, but none was given"
+            )
+        if self.decoded and any(isinstance(r, ChatRequest) for r in asked):
+            raise BenchmarkError(
+                "conversations are not held through a decoder; leave out the benchmarks of them"
             )
         return prepare(share_of(asked), self.encoder, self._longest_packed)
 
@@ -132,11 +137,6 @@ class Runner:
                         answers.update(sample(model, self.encoder, asked.generations, *how))
                     bar.update(len(asked.generations))
                 if asked.chats:
-                    if self.decoded is not None:
-                        raise BenchmarkError(
-                            "conversations cannot be read through a decoder; leave out the "
-                            "benchmarks that hold them"
-                        )
                     with self.autocast():
                         model, encoder = self.path.model, self.encoder
                         answers.update(converse(model, encoder, asked.chats, self.seed, bar.update))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.fixtures import encoder, pairs, tiny_model
+from unskew.chat import ChatRequest
 from unskew.decoders.self_debias import SelfDebias
 from unskew.errors import BenchmarkError, ConfigError, DataError
 from unskew.evaluation.decoding import DecodedPath
@@ -200,6 +201,11 @@ def test_the_decoder_leaves_itself_room():
     Runner(ScoringPath(path.model), plain).answer([request])
     with pytest.raises(DataError, match=r"9 tokens in .*, but the model's context holds 7"):
         Runner(path, plain).answer([request])
+
+
+def test_conversations_are_refused_rather_than_held_without_the_decoder():
+    with pytest.raises(BenchmarkError, match="not held through a decoder"):
+        _runner(_sharp("gpt2")).prepare([ChatRequest("a", ("The nurse is",))])
 
 
 def test_a_prefix_that_takes_most_of_the_context_is_refused():

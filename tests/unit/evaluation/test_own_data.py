@@ -25,6 +25,20 @@ def test_the_source_tells_perplexities_apart(text):
     assert (entry.label, entry.benchmark.source) == ("perplexity-talk", "talk")
 
 
+def test_pairs_of_their_own_go_to_the_report_split(tmp_path):
+    """CrowS-Pairs beside a run on StereoSet, as in BiasUnlearn's Table 2."""
+    path = tmp_path / "crows.csv"
+    path.write_text(
+        ",sent_more,sent_less,stereo_antistereo,bias_type,annotations,anon_writer,anon_annotators\n"
+        "0,Women are late.,Men are late.,stereo,gender,[],a0,[]\n"
+        "1,Jews are late.,Dutch are late.,antistereo,religion,[],a0,[]\n"
+    )
+    (own,) = read_own([f"crows_pairs:{path}"], others=["stereoset"])
+    (entry,) = own.entries((), {})
+    assert {p.category for p in own.dataset.splits["report"].pairs} == {"gender", "religion"}
+    assert len(list(entry.benchmark.requests())) == 2
+
+
 def test_a_comparing_benchmark_comes_once_for_each_reference(text):
     (own,) = read_own([f"divergence:{text}"])
     assert [e.label for e in own.entries(("base", "oracle"), {})] == [

@@ -11,6 +11,7 @@ from typing import Any
 
 from unskew.chat import JudgePrompt, JudgeReply
 from unskew.errors import DataError, StorageError
+from unskew.files import write_text
 
 
 def key_of(judge: str, prompt: JudgePrompt, max_tokens: int) -> str:
@@ -80,22 +81,21 @@ class ReplyStore:
             content = self.path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{self.path}: cannot be read: {error}; name another file") from error
-        lines = content.split("\n")
-        whole = content.rpartition("\n")[0]
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row: Any = json.loads(line)
-                reply = JudgeReply(row["text"], row["input_tokens"], row["output_tokens"])
-                self._replies[row["key"]] = reply
-            except (ValueError, KeyError, TypeError) as error:
-                if number == len(lines):
-                    self._cut_to(whole + "\n" if whole else "")
-                    return
-                raise DataError(
-                    f"{self.path}, line {number}: is no stored reply; delete the line"
-                ) from error
+        whole, _, last = content.rpartition("\n")
+        for number, line in enumerate(whole.split("\n"), start=1):
+            if line.strip() and not self._keep(line):
+                raise DataError(f"{self.path}, line {number}: is no stored reply; delete the line")
+        if last:
+            # Cut off while it was written; without its end the next reply would join it.
+            kept = f"{last}\n" if self._keep(last) else ""
+            write_text(self.path, f"{whole}\n{kept}" if whole else kept)
 
-    def _cut_to(self, content: str) -> None:
-        self.path.write_text(content, encoding="utf-8")
+    def _keep(self, line: str) -> bool:
+        """Take up a line; whether it is a stored reply."""
+        try:
+            row: Any = json.loads(line)
+            reply = JudgeReply(row["text"], row["input_tokens"], row["output_tokens"])
+            self._replies[row["key"]] = reply
+        except (ValueError, KeyError, TypeError):
+            return False
+        return True

@@ -175,6 +175,18 @@ def test_a_store_whose_last_line_was_cut_off_is_mended_and_another_is_refused(tm
         ReplyStore(path)
 
 
+def test_a_store_that_was_cut_off_before_the_end_of_its_last_line_keeps_what_comes_next(tmp_path):
+    requests, answers = _answers(1)
+    _panel(tmp_path, Scripted()).judge(Asks(), requests, answers)
+    path = tmp_path / "judge" / "replies.jsonl"
+    path.write_text(path.read_text().rstrip("\n"))
+    requests, answers = _answers(2)
+    judge = Scripted()
+    _panel(tmp_path, judge).judge(Asks(), requests, answers)
+    assert judge.asked == ["reply 1"]
+    assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == ["Yes", "Yes"]
+
+
 def test_from_the_settings_to_a_server_and_no_key_anywhere(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JUDGE_KEY", KEY)
     requests, answers = _answers(10)

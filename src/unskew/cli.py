@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unskew import __version__, cli_judge, cli_runs, cli_trace
+from unskew import __version__, cli_judge, cli_push, cli_runs, cli_trace
 from unskew.console import (
     CONTEXT,
     Columns,
@@ -297,6 +297,7 @@ app.command()(cli_runs.check)
 app.command()(cli_runs.report)
 app.command()(cli_trace.trace)
 app.command()(cli_judge.judge)
+app.command()(cli_push.push)
 
 
 @app.command("list")

@@ -16,6 +16,7 @@
     └── RunError (RuntimeError)             the run itself failed; exit code 1
         ├── Diverged                        a loss is NaN or infinite
         ├── NoEffect                        a trained tensor did not move, or a frozen one did
+        ├── HubRefused                      the hub cannot be reached, or refuses
         ├── JudgeFailed                     a judge cannot be asked, costs too much or is not understood
         ├── StorageError (OSError)          a file of the run could not be written
         └── CheckpointMismatch              a checkpoint does not belong to this configuration
@@ -32,6 +33,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Diverged",
+    "HubRefused",
     "JudgeFailed",
     "LeakageError",
     "MissingDataset",
@@ -108,6 +110,10 @@ class Diverged(RunError):
 
 class NoEffect(RunError):
     """Training left a trainable tensor where it was, or moved one outside the scope."""
+
+
+class HubRefused(RunError):
+    """The Hugging Face hub cannot be reached, or refuses what was asked."""
 
 
 class JudgeFailed(RunError):

@@ -18,6 +18,7 @@ from unskew.models.deltas import AppliedDelta
 from unskew.models.load import load_model
 from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import ModelReference, Reference
+from unskew.reports.card import write_model_card
 from unskew.reports.page import PAGE_FILE, render_page
 from unskew.reports.record import (
     RECORD_FILE,
@@ -27,7 +28,6 @@ from unskew.reports.record import (
     RunRecord,
     StageRow,
 )
-from unskew.reports.render import write_model_card
 from unskew.reports.storage import read_samples, samples_path
 from unskew.schema import Stage
 from unskew.stages.runners import MakeRunner

@@ -12,14 +12,13 @@ import pytest
 import yaml
 
 from tests.unit.reports.example_record import HOSTILE, example_record, hostile_record, ss_row
+from unskew.reports.card import model_card, write_model_card
 from unskew.reports.formatting import format_interval, format_value, unit_suffix
 from unskew.reports.render import (
     escape_markdown,
     markdown_table,
     metrics_csv,
     metrics_markdown,
-    model_card,
-    write_model_card,
 )
 
 

@@ -48,6 +48,7 @@ Needs = Literal[
     "coreferences",
     "labelled",
     "dialogues",
+    "associations",
 ]
 Comparison = Literal["none", "each", "last"]
 """Reference models a benchmark holds the model against, of those there are: none, each of them,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from unskew.chat import ChatRequest, Conversation, Dialogue
+from unskew.embeddings import Association, Embedding, EmbeddingRequest
 from unskew.errors import ConfigError
 from unskew.items import ChoiceQuestion, Coreference, Labelled
 
@@ -101,6 +102,7 @@ class Examples:
     coreferences: tuple[Coreference, ...] = ()
     labelled: tuple[Labelled, ...] = ()
     dialogues: tuple[Dialogue, ...] = ()
+    associations: tuple[Association, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class GenerationRequest:
     """Whether the start token stands in front of the prompt."""
 
 
-Request = LikelihoodRequest | DivergenceRequest | GenerationRequest | ChatRequest
+Request = LikelihoodRequest | DivergenceRequest | GenerationRequest | ChatRequest | EmbeddingRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,7 @@ class Generation:
     """Of the next-token distributions on the way, in nats."""
 
 
-Answer = tuple[SequenceScore, ...] | Divergence | Generation | Conversation
+Answer = tuple[SequenceScore, ...] | Divergence | Generation | Conversation | Embedding
 
 
 @dataclass(frozen=True, slots=True)

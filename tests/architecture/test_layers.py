@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "unskew"
 
 LAYERS = [
     {"errors"},
-    {"__init__", "registry", "items", "chat"},
+    {"__init__", "registry", "items", "chat", "embeddings"},
     {"types", "recipes", "judge_settings"},
     {"protocols", "files", "statistics", "schema", "published"},
     {"config", "paired"},

@@ -22,6 +22,7 @@ BENCHMARKS = Table(
         "perplexity": "unskew.benchmarks.perplexity:Perplexity",
         "reasoning": "unskew.benchmarks.reasoning:Reasoning",
         "rte": "unskew.benchmarks.understanding:RTE",
+        "seat": "unskew.benchmarks.seat:SEAT",
         "slot": "unskew.benchmarks.slot:Slot",
         "sst2": "unskew.benchmarks.understanding:SST2",
         "stereoset": "unskew.benchmarks.stereoset:StereoSet",

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from unskew.benchmarks._quantities import Quantity, interval_of, statistic
 from unskew.chat import Dialogue
+from unskew.embeddings import Association
 from unskew.errors import BenchmarkError
 from unskew.items import ChoiceQuestion, Coreference, Labelled
 from unskew.paired import Difference, paired_differences
@@ -38,9 +39,18 @@ from unskew.types import (
     SampleScore,
 )
 
-Item = TypeVar(
-    "Item", Pair, Document, Question, Probe, ChoiceQuestion, Coreference, Labelled, Dialogue
+AnyItem = (
+    Pair
+    | Document
+    | Question
+    | Probe
+    | ChoiceQuestion
+    | Coreference
+    | Labelled
+    | Dialogue
+    | Association
 )
+Item = TypeVar("Item", bound=AnyItem)
 CROWS_DIRECTIONS = ("stereo", "antistereo")
 """Tags of CrowS-Pairs rows: what the sentence written first showed."""
 _Array = NDArray[np.float64]
@@ -338,9 +348,7 @@ class DocumentBenchmark(AggregatedBenchmark[Document]):
                 raise BenchmarkError(f"{self.name}: document {document.id!r} is empty; remove it")
 
 
-def _category(
-    item: Pair | Probe | ChoiceQuestion | Coreference | Labelled | Document | Question | Dialogue,
-) -> str:
+def _category(item: AnyItem) -> str:
     return item.kind if isinstance(item, Document | Question) else item.category
 
 

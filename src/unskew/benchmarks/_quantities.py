@@ -32,9 +32,10 @@ class Quantity:
         "bootstrap"
     )
     """`wilson` is for a plain share in per cent. `bootstrap_share` is for an average of such
-    shares: where all resamples agree (everything won, or nothing) it falls back to Wilson. `bootstrap_error` is for what noise can
-    only raise, such as an absolute value or the largest of several: its resamples lie too high, so
-    the interval is 1.96 of their standard deviations to both sides, down to 0 at the most."""
+    shares: where all resamples agree (everything won, or nothing) it falls back to Wilson.
+    `bootstrap_error` is for what noise can only raise, such as an absolute value or the largest of
+    several: its resamples lie too high, so the interval is 1.96 of their standard deviations to
+    both sides, down to 0 at the most."""
 
 
 def _ratio(numerator: _Array, denominator: _Array) -> _Array:

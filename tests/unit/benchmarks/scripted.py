@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from unskew.chat import ChatRequest, Conversation, Dialogue
+from unskew.embeddings import Association, Embedding, EmbeddingRequest
 from unskew.items import ChoiceQuestion, Coreference, Labelled
 from unskew.types import (
     Answer,
@@ -99,6 +100,14 @@ def dialogue(number, *, category="gender", turns=1, right=None, task="recognitio
     )
 
 
+def association(number, *, category="gender", sizes=(4, 4, 3, 3)):
+    sets = [
+        tuple(f"{category} {number}: text {i} of {name}." for i in range(size))
+        for name, size in zip(("X", "Y", "A", "B"), sizes, strict=True)
+    ]
+    return Association(f"{category}-test{number}", category, (sets[0], sets[1]), (sets[2], sets[3]))
+
+
 def some_examples(per_target: int = 4) -> Examples:
     """Two categories with three targets each, and a little of everything else."""
     places = [(c, f"{c}-{t}") for c in ("gender", "race") for t in range(3)]
@@ -136,6 +145,7 @@ def some_examples(per_target: int = 4) -> Examples:
         ),
         labelled=tuple(labelled(i, category=("one", "two")[i % 2]) for i in range(40)),
         dialogues=tuple(dialogue(i, category=c) for c in ("gender", "race") for i in range(40)),
+        associations=tuple(association(i, category=c) for c in ("gender", "race") for i in (1, 2)),
     )
 
 
@@ -158,6 +168,9 @@ def random_answers(seed: int = 0) -> Callable[[Request], Answer]:
                 SequenceScore(float(-rng.gamma(20)), 5, bool(rng.random() < 0.5))
                 for _ in getattr(request, "segments", ()) or request.options
             )
+        if isinstance(request, EmbeddingRequest):
+            sets = [rng.normal(size=(len(texts), 5)).astype(np.float32) for texts in request.sets]
+            return Embedding(rng.normal(size=5).astype(np.float32), tuple(sets))
         if isinstance(request, ChatRequest):
             said = tuple(rng.choice(["1", "2", "I cannot say.", "Hm"]) for _ in request.turns)
             return Conversation(

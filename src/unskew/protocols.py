@@ -49,6 +49,7 @@ Needs = Literal[
     "labelled",
     "dialogues",
     "associations",
+    "prompts",
 ]
 Comparison = Literal["none", "each", "last"]
 """Reference models a benchmark holds the model against, of those there are: none, each of them,

@@ -10,6 +10,7 @@ from unskew.chat import ChatRequest, Conversation, Dialogue
 from unskew.embeddings import Association, Embedding, EmbeddingRequest
 from unskew.errors import ConfigError
 from unskew.items import ChoiceQuestion, Coreference, Labelled
+from unskew.rating import Prompt, Quality
 
 Task = Literal["intrasentence", "intersentence", "pair"]
 Start = Literal["separate", "prefix"]
@@ -103,6 +104,7 @@ class Examples:
     labelled: tuple[Labelled, ...] = ()
     dialogues: tuple[Dialogue, ...] = ()
     associations: tuple[Association, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ class GenerationRequest:
     do_sample: bool = True
     temperature: float = 1.0
     """Of the sampling, above 0."""
+    top_k: int = 50
+    """Most probable tokens that are sampled from."""
     until: tuple[str, ...] = ()
     """Texts that end the continuation and are not part of it."""
     with_start: bool = True
@@ -214,6 +218,8 @@ class Generation:
     token_ids: tuple[int, ...]
     mean_entropy: float
     """Of the next-token distributions on the way, in nats."""
+    ratings: Mapping[Quality, float] = field(default_factory=dict)
+    """What classifiers say of the text, where there are any."""
 
 
 Answer = tuple[SequenceScore, ...] | Divergence | Generation | Conversation | Embedding

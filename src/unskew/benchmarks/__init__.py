@@ -8,6 +8,7 @@ BENCHMARKS = Table(
         "amazon_polarity": "unskew.benchmarks.understanding:AmazonPolarity",
         "bbq": "unskew.benchmarks.bbq:BBQ",
         "bbq_generated": "unskew.benchmarks.bbq_generated:BBQGenerated",
+        "bold": "unskew.benchmarks.bold:BOLD",
         "ceb_continuation": "unskew.benchmarks.ceb_continuation:CEBContinuation",
         "ceb_conversation": "unskew.benchmarks.ceb_conversation:CEBConversation",
         "ceb_recognition": "unskew.benchmarks.ceb_recognition:CEBRecognition",

@@ -24,6 +24,7 @@ from unskew.errors import BenchmarkError
 from unskew.items import ChoiceQuestion, Coreference, Labelled
 from unskew.paired import Difference, paired_differences
 from unskew.protocols import Comparison, Needs
+from unskew.rating import Prompt
 from unskew.registry import nearest
 from unskew.statistics import Design, bootstrap, group_sums
 from unskew.types import (
@@ -49,6 +50,7 @@ AnyItem = (
     | Labelled
     | Dialogue
     | Association
+    | Prompt
 )
 Item = TypeVar("Item", bound=AnyItem)
 CROWS_DIRECTIONS = ("stereo", "antistereo")
@@ -271,6 +273,8 @@ class AggregatedBenchmark(ABC, Generic[Item]):
             )
             for i, quantity in enumerate(shared):
                 of_pair = {pair: row[i] for pair, row in zip(pairs, compared, strict=True)}
+                if any(math.isnan(d.value) for d in of_pair.values()):
+                    continue
                 found[one.variant, one.category, quantity.name] = of_pair
         return found
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from unskew.data.bbq import is_bbq, load_bbq
+from unskew.data.bold import is_bold, load_bold
 from unskew.data.seat import is_seat, load_seat
 from unskew.data.understanding import LAYOUTS, holds, load_understanding
 from unskew.data.winobias import is_winobias, load_winobias
@@ -27,6 +28,7 @@ class Measured:
 
 MEASURED: Mapping[str, Measured] = {
     "bbq": Measured(is_bbq, load_bbq),
+    "bold": Measured(is_bold, load_bold),
     "seat": Measured(is_seat, load_seat),
     "winobias": Measured(is_winobias, load_winobias),
     "winogender": Measured(is_winogender, load_winogender),

@@ -9,6 +9,7 @@ import numpy as np
 from unskew.chat import ChatRequest, Conversation, Dialogue
 from unskew.embeddings import Association, Embedding, EmbeddingRequest
 from unskew.items import ChoiceQuestion, Coreference, Labelled
+from unskew.rating import QUALITIES, Prompt
 from unskew.types import (
     Answer,
     Divergence,
@@ -108,6 +109,11 @@ def association(number, *, category="gender", sizes=(4, 4, 3, 3)):
     return Association(f"{category}-test{number}", category, (sets[0], sets[1]), (sets[2], sets[3]))
 
 
+def prompt(number, *, group="men", domain="gender"):
+    key = f"{domain}/{group}/{number}"
+    return Prompt(key, group, domain, f"person-{number // 2}", f"Person {number} of {group} was")
+
+
 def some_examples(per_target: int = 4) -> Examples:
     """Two categories with three targets each, and a little of everything else."""
     places = [(c, f"{c}-{t}") for c in ("gender", "race") for t in range(3)]
@@ -145,6 +151,7 @@ def some_examples(per_target: int = 4) -> Examples:
         ),
         labelled=tuple(labelled(i, category=("one", "two")[i % 2]) for i in range(40)),
         dialogues=tuple(dialogue(i, category=c) for c in ("gender", "race") for i in range(40)),
+        prompts=tuple(prompt(i, group=g) for g in ("men", "women") for i in range(24)),
         associations=tuple(association(i, category=c) for c in ("gender", "race") for i in (1, 2)),
     )
 
@@ -181,7 +188,8 @@ def random_answers(seed: int = 0) -> Callable[[Request], Answer]:
             policy, reference = (tuple(-rng.gamma(2, size=n)) for _ in range(2))
             return Divergence(float(rng.gamma(2)), 6, float(rng.gamma(2)), policy, reference)
         tokens = tuple(rng.integers(5, size=20).tolist())
-        return Generation(" ".join(map(str, tokens)), tokens, float(rng.gamma(2)))
+        ratings = {quality: float(rng.random()) for quality in QUALITIES}
+        return Generation(" ".join(map(str, tokens)), tokens, float(rng.gamma(2)), ratings)
 
     return answer
 

@@ -50,6 +50,7 @@ Needs = Literal[
     "dialogues",
     "associations",
     "prompts",
+    "descriptors",
 ]
 Comparison = Literal["none", "each", "last"]
 """Reference models a benchmark holds the model against, of those there are: none, each of them,

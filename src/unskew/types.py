@@ -9,7 +9,7 @@ from typing import Literal
 from unskew.chat import ChatRequest, Conversation, Dialogue
 from unskew.embeddings import Association, Embedding, EmbeddingRequest
 from unskew.errors import ConfigError
-from unskew.items import ChoiceQuestion, Coreference, Labelled
+from unskew.items import ChoiceQuestion, Coreference, Descriptor, Labelled
 from unskew.rating import Prompt, Quality
 
 Task = Literal["intrasentence", "intersentence", "pair"]
@@ -105,6 +105,7 @@ class Examples:
     dialogues: tuple[Dialogue, ...] = ()
     associations: tuple[Association, ...] = ()
     prompts: tuple[Prompt, ...] = ()
+    descriptors: tuple[Descriptor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ BENCHMARKS = Table(
         "divergence": "unskew.benchmarks.divergence:DivergenceFromReference",
         "flute": "unskew.benchmarks.understanding:FLUTE",
         "generation": "unskew.benchmarks.generation:SampledText",
+        "holistic_bias": "unskew.benchmarks.holistic_bias:HolisticBias",
         "mrpc": "unskew.benchmarks.understanding:MRPC",
         "perplexity": "unskew.benchmarks.perplexity:Perplexity",
         "reasoning": "unskew.benchmarks.reasoning:Reasoning",

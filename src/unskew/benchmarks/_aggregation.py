@@ -21,7 +21,7 @@ from unskew.benchmarks._quantities import Quantity, interval_of, statistic
 from unskew.chat import Dialogue
 from unskew.embeddings import Association
 from unskew.errors import BenchmarkError
-from unskew.items import ChoiceQuestion, Coreference, Labelled
+from unskew.items import ChoiceQuestion, Coreference, Descriptor, Labelled
 from unskew.paired import Difference, paired_differences
 from unskew.protocols import Comparison, Needs
 from unskew.rating import Prompt
@@ -51,6 +51,7 @@ AnyItem = (
     | Dialogue
     | Association
     | Prompt
+    | Descriptor
 )
 Item = TypeVar("Item", bound=AnyItem)
 CROWS_DIRECTIONS = ("stereo", "antistereo")

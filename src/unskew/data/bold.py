@@ -15,7 +15,7 @@ from unskew.data.records import Faults, read_text
 from unskew.data.sources import TableSource, TextSource, open_folder
 from unskew.errors import DataError
 from unskew.rating import Prompt
-from unskew.types import Dataset, Examples
+from unskew.types import Dataset, Drop, Examples
 
 ENDING = "_prompt.json"
 _MEND = "give BOLD's object of groups, each an object of subjects with their lists of prompts"
@@ -29,6 +29,9 @@ def load_bold(name_or_path: str, revision: str | None = None) -> Dataset:
             of them, or a hub id whose rows have `domain`, `category`, `name` and `prompts`.
         revision: Branch, tag or commit of a hub id.
 
+    Returns:
+        The data set; `drops` lists prompts that are empty, of which the public files have five.
+
     Raises:
         DataError: The content is wrong; `problems` lists every fault.
         MissingDataset: No such file, folder or cached hub id.
@@ -36,13 +39,15 @@ def load_bold(name_or_path: str, revision: str | None = None) -> Dataset:
     sources = open_folder(name_or_path, (ENDING,), revision)
     faults = Faults(name_or_path if len(sources) > 1 else sources[0].location)
     rows = (row for source in sources for row in _rows(source, faults))
-    items = tuple(item for row in rows for item in _prompts(*row, faults))
+    found = [item for row in rows for item in _prompts(*row, faults)]
     faults.raise_all()
+    items = tuple(item for item in found if isinstance(item, Prompt))
+    drops = tuple(item for item in found if isinstance(item, Drop))
     if not items:
         raise DataError(f"{name_or_path}: there is no prompt in it; give at least one")
     joined = "".join(source.sha256 for source in sources)
     sha256 = joined if len(sources) == 1 else hashlib.sha256(joined.encode()).hexdigest()
-    return Dataset("bold", {"report": Examples(prompts=items)}, (), sha256, name_or_path)
+    return Dataset("bold", {"report": Examples(prompts=items)}, drops, sha256, name_or_path)
 
 
 def is_bold(name_or_path: str) -> bool:
@@ -90,13 +95,15 @@ def _mapping(value: object, place: str, faults: Faults) -> Iterator[tuple[str, o
 
 def _prompts(
     domain: str, group: str, subject: str, prompts: object, faults: Faults
-) -> Iterator[Prompt]:
+) -> Iterator[Prompt | Drop]:
     place = f"{domain}/{group}/{subject}"
     if not isinstance(prompts, list):
         faults.add(place, "prompts", f"is {type(prompts).__name__}", "give a list of texts")
         return
     for number, text in enumerate(prompts, start=1):
-        if not isinstance(text, str) or not text.strip():
-            faults.add(place, "prompts", f"holds {text!r:.60}", "give texts that are not empty")
+        if not isinstance(text, str):
+            faults.add(place, "prompts", f"holds {text!r:.60}", "give texts")
+        elif not text.strip():
+            yield Drop(f"{place}/{number}", "the prompt is empty")
         else:
             yield Prompt(f"{place}/{number}", group, domain, subject, text.rstrip())

@@ -8,6 +8,7 @@ from functools import partial
 
 from unskew.data.bbq import is_bbq, load_bbq
 from unskew.data.bold import is_bold, load_bold
+from unskew.data.holistic_bias import is_holistic_bias, load_holistic_bias
 from unskew.data.seat import is_seat, load_seat
 from unskew.data.understanding import LAYOUTS, holds, load_understanding
 from unskew.data.winobias import is_winobias, load_winobias
@@ -29,6 +30,7 @@ class Measured:
 MEASURED: Mapping[str, Measured] = {
     "bbq": Measured(is_bbq, load_bbq),
     "bold": Measured(is_bold, load_bold),
+    "holistic_bias": Measured(is_holistic_bias, load_holistic_bias),
     "seat": Measured(is_seat, load_seat),
     "winobias": Measured(is_winobias, load_winobias),
     "winogender": Measured(is_winogender, load_winogender),

@@ -11,7 +11,7 @@ from typing import TypeVar
 from unskew.chat import Dialogue
 from unskew.data.completion import follow
 from unskew.errors import ConfigError, DataError
-from unskew.items import ChoiceQuestion
+from unskew.items import ChoiceQuestion, Descriptor
 from unskew.rating import Prompt
 from unskew.types import (
     Examples,
@@ -21,7 +21,7 @@ from unskew.types import (
 )
 
 Item = TypeVar("Item")
-OfCategory = TypeVar("OfCategory", Pair, ChoiceQuestion, Dialogue, Prompt)
+OfCategory = TypeVar("OfCategory", Pair, ChoiceQuestion, Dialogue, Prompt, Descriptor)
 
 
 def in_drawn_order(items: Sequence[OfCategory], seed: int) -> list[OfCategory]:

@@ -206,6 +206,7 @@ def _without_bias(record: RunRecord, damaged: Sequence[GuardRow]) -> Verdict:
 
 _WITHOUT_PAIRS = {
     "bbq": ("Measured on questions alone: BBQ", ("s_amb", "s_dis")),
+    "holistic_bias": ("Measured by likelihoods alone: HolisticBias", ("likelihood_bias",)),
     "seat": ("Measured by hidden states alone: SEAT", ("abs_effect_size",)),
 }
 """Benchmark -> how the sentence begins, and its headline metrics, whose ideal is 0."""

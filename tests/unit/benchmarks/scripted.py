@@ -8,7 +8,7 @@ import numpy as np
 
 from unskew.chat import ChatRequest, Conversation, Dialogue
 from unskew.embeddings import Association, Embedding, EmbeddingRequest
-from unskew.items import ChoiceQuestion, Coreference, Labelled
+from unskew.items import ChoiceQuestion, Coreference, Descriptor, Labelled
 from unskew.rating import QUALITIES, Prompt
 from unskew.types import (
     Answer,
@@ -109,6 +109,13 @@ def association(number, *, category="gender", sizes=(4, 4, 3, 3)):
     return Association(f"{category}-test{number}", category, (sets[0], sets[1]), (sets[2], sets[3]))
 
 
+def descriptor(number, *, axis="age", nouns=6):
+    text = f"{axis}-word{number}"
+    pairs = tuple((f"person{i}", f"persons{i}") for i in range(nouns))
+    templates = ("I love {plural_noun_phrase}.", "I'm {noun_phrase}.", "See {noun_phrase}?")
+    return Descriptor(f"{axis}/{text}", axis, text, "a", pairs, templates)
+
+
 def prompt(number, *, group="men", domain="gender"):
     key = f"{domain}/{group}/{number}"
     return Prompt(key, group, domain, f"person-{number // 2}", f"Person {number} of {group} was")
@@ -151,6 +158,7 @@ def some_examples(per_target: int = 4) -> Examples:
         ),
         labelled=tuple(labelled(i, category=("one", "two")[i % 2]) for i in range(40)),
         dialogues=tuple(dialogue(i, category=c) for c in ("gender", "race") for i in range(40)),
+        descriptors=tuple(descriptor(i, axis=a) for a in ("age", "body") for i in range(4)),
         prompts=tuple(prompt(i, group=g) for g in ("men", "women") for i in range(24)),
         associations=tuple(association(i, category=c) for c in ("gender", "race") for i in (1, 2)),
     )

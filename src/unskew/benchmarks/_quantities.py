@@ -35,7 +35,7 @@ class Quantity:
     shares: where all resamples agree (everything won, or nothing) it falls back to Wilson.
     `bootstrap_error` is for what noise can only raise, such as an absolute value or the largest of
     several: its resamples lie too high, so the interval is 1.96 of their standard deviations to
-    both sides, down to 0 at the most."""
+    both sides, down to 0 at the most; none where all resamples agree."""
 
 
 def _ratio(numerator: _Array, denominator: _Array) -> _Array:
@@ -105,6 +105,8 @@ def _error_interval(value: float, draws: _Array) -> Interval | None:
     if len(draws) < 2:
         return None
     half = float(ndtri(0.975) * draws.std(ddof=1))
+    if half == 0:
+        return None
     return max(0.0, value - half), value + half
 
 

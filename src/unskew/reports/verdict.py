@@ -201,6 +201,8 @@ def _without_bias(record: RunRecord, damaged: Sequence[GuardRow]) -> Verdict:
                 f"{r.metric} {_number(r)} {format_interval(r)} in {r.phase}" for r in scores
             )
             return Verdict(f"{opening} overall {numbers}; ideal 0.", "measured once")
+    if any("_gap" in row.metric for row in record.find(benchmark="bold", split=REPORT)):
+        return Verdict("Measured on generated text alone: see bold, by domain.", "measured once")
     return Verdict("Bias was not measured on the report split.", "not measured")
 
 

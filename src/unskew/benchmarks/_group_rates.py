@@ -38,6 +38,26 @@ def bootstrap_bound(successes: _Array, count: _Array, level: float) -> _Array:
     return binom.ppf(level, whole, np.clip(successes / count, 0.0, 1.0)) / whole
 
 
+def gaps_by_chance(values: _Array, groups: ArrayLike, num_deals: int, seed: int) -> _Array:
+    """Highest less lowest group mean when the values are dealt to the groups again.
+
+    Args:
+        values: Shape (item,).
+        groups: Label of each item; groups keep their sizes. Two at least.
+        num_deals: How often.
+        seed: Of the deals.
+
+    Returns:
+        Shape (deal,).
+    """
+    _, sizes = np.unique(np.asarray(groups), return_counts=True)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    rng = np.random.default_rng(seed)
+    dealt = rng.permuted(np.tile(values, (num_deals, 1)), axis=1)
+    means = np.add.reduceat(dealt, starts, axis=1) / sizes
+    return means.max(1) - means.min(1)
+
+
 def group_quantities(name: str, rated: int, total: int, above: int) -> tuple[Quantity, ...]:
     """Metrics of something that a share of each group's items have, where 0 is best.
 

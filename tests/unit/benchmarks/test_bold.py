@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from tests.unit.benchmarks.scripted import ask, find, names, prompt
-from unskew.benchmarks._group_rates import bootstrap_bound, failing_share
+from unskew.benchmarks._group_rates import bootstrap_bound, failing_share, gaps_by_chance
 from unskew.benchmarks.bold import BOLD
 from unskew.errors import BenchmarkError
 from unskew.types import Examples, Generation
@@ -79,6 +81,7 @@ def test_a_model_that_is_always_toxic_fails_and_one_that_never_is_passes():
         assert find(metrics, "toxicity_gap").value == 0
     one_sided = measured(lambda item: float(item.category == "women"))
     assert find(one_sided, "toxicity_gap").value == 100
+    assert find(one_sided, "toxicity_gap_by_chance").ci_high < 30
     assert find(one_sided, "toxicity_failing_groups").value == 50
     assert find(one_sided, "toxicity_groups_above").value == 50
 
@@ -88,7 +91,22 @@ def test_a_model_that_treats_groups_alike_has_a_gap_within_its_interval_of_zero(
     metrics = measured(lambda item: float(rng.random() < 0.2))
     gap = find(metrics, "toxicity_gap")
     assert gap.ci_low == 0
+    chance = find(metrics, "toxicity_gap_by_chance")
+    assert chance.ci_low <= gap.value <= chance.ci_high
+    # |difference| of two rates of .2 of 100: sqrt(2/pi) * sqrt(2 * .16 / 100) = 4.5 points
+    assert chance.value == pytest.approx(4.5, abs=0.6)
     assert find(metrics, "toxicity_groups_above").value == 0
+
+
+def test_the_gap_by_chance_is_that_of_every_deal():
+    """Five values dealt to groups of two and three, all 10 ways, by hand."""
+    values = np.array([0.1, 0.9, 0.4, 0.3, 0.8])
+    every = [
+        abs(values[list(c)].mean() - np.delete(values, c).mean()) for c in combinations(range(5), 2)
+    ]
+    gaps = gaps_by_chance(values, ["a", "b", "b", "a", "b"], 4000, seed=0)
+    assert set(np.round(gaps, 9)) == set(np.round(every, 9))
+    assert gaps.mean() == pytest.approx(np.mean(every), abs=0.02)
 
 
 def test_without_a_classifier_there_is_no_metric_of_its_quality():

@@ -181,6 +181,7 @@ def evaluate(
         str, typer.Option(help="StereoSet's first token: `separate` (as published) or `prefix`.")
     ] = "separate",
     judge: Annotated[Path | None, typer.Option(help="YAML of evaluation.judge's settings.")] = None,
+    rating: Annotated[Path | None, typer.Option(help="YAML of evaluation.rating's.")] = None,
     dtype: Dtype = "float32",
     revision: Revision = None,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and sampling.")] = 0,
@@ -216,6 +217,7 @@ def evaluate(
             benchmarks=listed(benchmarks) or ["auto"],
             start=start,
             judge=judge,
+            rating=rating,
             model_options={"dtype": dtype, "revision": revision},
             seed=seed,
         )
@@ -305,6 +307,7 @@ app.command()(cli_push.push)
 def list_parts(show_traceback: Traceback = False) -> None:
     """Recipes, plans and all parts by their names: objectives, edits, benchmarks, ..."""
     from unskew.benchmarks import BENCHMARKS
+    from unskew.classifiers import CLASSIFIERS
     from unskew.controllers import CONTROLLERS
     from unskew.decoders import DECODERS
     from unskew.edits import EDITS, PROJECTIONS
@@ -318,7 +321,7 @@ def list_parts(show_traceback: Traceback = False) -> None:
     for name in recipe_names():
         print(f"  {name:24} {read_recipe(name).get('description', '')}")
     print(f"plans\n  {', '.join(plan_names())}")
-    computed = (SALIENCIES, EDITS, PROJECTIONS, DECODERS)
+    computed = (SALIENCIES, EDITS, PROJECTIONS, DECODERS, CLASSIFIERS)
     for table in (OBJECTIVES, UPDATES, SCOPES, CONTROLLERS, *computed, BENCHMARKS):
         print(f"{table.kind}\n  {', '.join(table)}")
 

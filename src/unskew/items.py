@@ -66,3 +66,20 @@ class Labelled:
     fields: Mapping[str, str]
     """What the prompt is filled with."""
     label: int
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A word for people, what it can stand before, and the sentences that can be made of it."""
+
+    id: str
+    category: str
+    """What it is about, e.g. `ability`."""
+    text: str
+    """E.g. `hard-of-hearing`."""
+    article: str
+    """`a` or `an`."""
+    nouns: tuple[tuple[str, str], ...]
+    """Singular and plural of each noun that it goes with."""
+    templates: tuple[str, ...]
+    """With `{noun_phrase}` or `{plural_noun_phrase}` in them."""

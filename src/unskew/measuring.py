@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unskew.assemble import build
 from unskew.benchmarks import BENCHMARKS
+from unskew.classifiers import CLASSIFIERS
 from unskew.data.rows import capped
 from unskew.errors import ConfigError
 from unskew.evaluation.harness import is_task, load_tasks
@@ -27,12 +30,13 @@ from unskew.models.logprobs import ScoringPath
 from unskew.models.reference import Reference
 from unskew.models.tokens import Encoder
 from unskew.protocols import AsksJudge, Judge
+from unskew.rating import Classifier, Quality, UsesClassifiers
 from unskew.recording import data_info
 from unskew.reports.record import DataInfo, MetricRow, NotMeasured
 from unskew.reports.storage import write_conversations, write_samples
 from unskew.schema import EvaluationConfig
 from unskew.training.launch import is_main_process
-from unskew.types import Answer, Dataset, Examples, Metric, Request
+from unskew.types import Answer, Dataset, Examples, Generation, Metric, Request
 
 GENERATION = "generation"
 Evaluate = Callable[[Any], list[Metric]]
@@ -64,6 +68,7 @@ class Measuring:
         self.own = read_own([n for n in own if not is_task(n)], self.names)
         self.tasks = load_tasks([n for n in own if is_task(n)])
         self.judges = self._judges()
+        self.classifiers = self._classifiers()
         self._panel: Panel | None = None
 
     def report(
@@ -96,10 +101,8 @@ class Measuring:
         runners = self._runners(path, encoder, references)
         rows: list[MetricRow] = []
         for entry in suite:
-            judge = (
-                self._judging(phase, run_dir) if isinstance(entry.benchmark, AsksJudge) else None
-            )
-            found = Sitting(entry, runners[entry.reference], judge).measure()
+            read = self._reading(entry, phase, run_dir)
+            found = Sitting(entry, runners[entry.reference], read).measure()
             rows.extend(MetricRow.measured(phase, m) for m in found.metrics)
             if is_main_process():
                 write_samples(run_dir, phase, found.entry.label, found.scores)
@@ -163,6 +166,25 @@ class Measuring:
             )
         return judges_for(self.settings.judge)
 
+    def _classifiers(self) -> dict[Quality, Classifier]:
+        asked = [*self.names, *(own.benchmark for own in self.own)]
+        if not any(map(is_rated, asked)):
+            return {}
+        return {
+            quality: build(CLASSIFIERS, node, f"evaluation.rating.classifiers.{quality}")
+            for quality, node in self.settings.rating.classifiers.items()
+        }
+
+    def _reading(self, entry: Entry, phase: str, run_dir: Path) -> JudgeAnswers | None:
+        """Who reads the answers to a benchmark before they are scored."""
+        if isinstance(entry.benchmark, AsksJudge):
+            return self._judging(phase, run_dir)
+        if isinstance(entry.benchmark, UsesClassifiers) and self.classifiers:
+            return lambda entry, requests, answers: by_first(
+                lambda: rated(answers, self.classifiers)
+            )
+        return None
+
     def _judging(self, phase: str, run_dir: Path) -> JudgeAnswers:
         """Stores what was said, then has it judged, on the first process."""
 
@@ -184,7 +206,9 @@ class Measuring:
     def _options(self) -> dict[str, dict[str, Any]]:
         given = judged_options(self.settings.judge) if self.settings.judge else {}
         judged = {own.benchmark: given for own in self.own if is_judged(own.benchmark)}
-        return {"stereoset": {"start": self.settings.start}, **judged}
+        rating = self.settings.rating.model_dump(exclude={"classifiers"})
+        continued = {name: rating for name in BENCHMARKS if is_rated(name)}
+        return {"stereoset": {"start": self.settings.start}, **continued, **judged}
 
     def _runners(
         self, path: ScoringPath, encoder: Encoder, references: Mapping[str, Reference]
@@ -214,6 +238,28 @@ def is_judged(benchmark: str) -> bool:
     return issubclass(BENCHMARKS.load(benchmark), AsksJudge)
 
 
+def is_rated(benchmark: str) -> bool:
+    """Whether classifiers rate the answers to a benchmark."""
+    return hasattr(BENCHMARKS.load(benchmark), "rated")
+
+
+def rated(
+    answers: Mapping[str, Answer], classifiers: Mapping[Quality, Classifier]
+) -> dict[str, Answer]:
+    """The answers, with what classifiers say of each continuation that is not empty."""
+    written = {
+        i: answer
+        for i, answer in answers.items()
+        if isinstance(answer, Generation) and answer.text.strip()
+    }
+    texts = [answer.text for answer in written.values()]
+    ratings: dict[str, dict[Quality, float]] = {i: {} for i in written}
+    for quality, classifier in classifiers.items():
+        for i, rating in zip(written, classifier.rate(texts), strict=True):
+            ratings[i][quality] = rating
+    return {**answers, **{i: replace(a, ratings=ratings[i]) for i, a in written.items()}}
+
+
 def not_measured(rows: Sequence[MetricRow]) -> list[NotMeasured]:
     """What a reader might look for and does not find among the rows, with the reason."""
     measured = {row.benchmark for row in rows}
@@ -224,5 +270,16 @@ def not_measured(rows: Sequence[MetricRow]) -> list[NotMeasured]:
             lacks = ", or there was no model to compare with" if compares else ""
             why = f"not asked for, or the data has nothing to ask{lacks}"
             missing.append(NotMeasured(what=name, why=why))
+        elif is_rated(name):
+            metrics = [row.metric for row in rows if row.benchmark == name]
+            missing += [
+                NotMeasured(
+                    what=f"{name}: {quality}",
+                    why=f"no classifier for it (evaluation.rating.classifiers.{quality}); see "
+                    "docs/classifiers.md",
+                )
+                for quality in BENCHMARKS.load(name).rated
+                if not any(metric.startswith(f"{quality}_") for metric in metrics)
+            ]
     robustness = "no relearning or quantisation attack was run"
     return [*missing, NotMeasured(what="robustness", why=robustness)]

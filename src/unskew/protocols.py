@@ -48,6 +48,9 @@ Needs = Literal[
     "coreferences",
     "labelled",
     "dialogues",
+    "associations",
+    "prompts",
+    "descriptors",
 ]
 Comparison = Literal["none", "each", "last"]
 """Reference models a benchmark holds the model against, of those there are: none, each of them,

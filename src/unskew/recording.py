@@ -98,6 +98,7 @@ def data_info(dataset: Dataset) -> records.DataInfo:
 def _counts(examples: Examples) -> dict[str, int]:
     """Pairs by category; of data without pairs its questions by category or documents by kind."""
     asked = examples.choices or examples.coreferences or examples.labelled
+    asked = asked or examples.associations or examples.prompts or examples.descriptors
     pairs = examples.pairs or asked
     if pairs or not examples.documents:
         return dict(Counter(p.category for p in pairs))

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unskew.judge_settings import JudgeConfig
+from unskew.rating import Quality
 from unskew.recipes import Node
 from unskew.registry import nearest
 from unskew.types import RowSource, TrainSettings
@@ -251,6 +252,17 @@ Stage = Annotated[
 ]
 
 
+class RatingConfig(_Strict):
+    """What classifiers read and which they are; see docs/classifiers.md."""
+
+    classifiers: dict[Quality, Node] = {}
+    """Quality -> a classifier by its name, with its own settings; what has none is not measured."""
+    prompts_per_group: int | None = Field(default=50, ge=1)
+    """Prompts of each group that the model continues, in a fixed order; all if null."""
+    max_new_tokens: int = Field(default=50, ge=1)
+    """Of each continuation."""
+
+
 class EvaluationConfig(_Strict):
     """What is measured before and after, and on the way."""
 
@@ -264,6 +276,8 @@ class EvaluationConfig(_Strict):
     """Most padded tokens in one forward pass; what suits the device if null."""
     judge: JudgeConfig | None = None
     """Who judges generated text; see docs/judge.md."""
+    rating: RatingConfig = RatingConfig()
+    """Which classifiers rate generated text; see docs/classifiers.md."""
 
 
 class RunConfig(_Strict):

@@ -53,6 +53,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
     start: str = "separate",
     model_options: Mapping[str, Any] | None = None,
     judge: str | Path | Mapping[str, Any] | None = None,
+    rating: str | Path | Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> RunRecord:
     """Score a model, with or without an adapter, and write record, samples and page.
@@ -69,15 +70,16 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
         start: How StereoSet scores the first token, `separate` or `prefix`.
         model_options: Further fields of `ModelConfig`: dtype, revision, ...
         judge: Settings of `evaluation.judge`, or a YAML file with them.
+        rating: Settings of `evaluation.rating`, or a YAML file with them.
         seed: Of bootstrap and sampling.
 
     Raises:
         UnskewError: Anything that is wrong; see `unskew.errors`.
     """
-    asked = read_yaml(Path(judge)) if isinstance(judge, str | Path) else judge
-    settings = checked(
-        EvaluationConfig, {"benchmarks": list(benchmarks), "start": start, "judge": asked}
-    )
+    given = {"judge": judge, "rating": rating}
+    nodes = {k: read_yaml(Path(v)) if isinstance(v, str | Path) else v for k, v in given.items()}
+    nodes = {key: node for key, node in nodes.items() if node is not None}
+    settings = checked(EvaluationConfig, {"benchmarks": list(benchmarks), "start": start, **nodes})
     config = checked(ModelConfig, {"name_or_path": model, **(model_options or {})})
     start_processes(seed)
     folder = new_folder(output_dir)
@@ -103,7 +105,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
         PHASE, path, loaded.encoder, {**references, **oracle_reference(world)}, folder
     )
     settings_used = {"adapter": adapter, "benchmarks": ",".join(benchmarks), "start": start}
-    settings_used |= {"judge": judge} if isinstance(judge, str | Path) else {}
+    settings_used |= {k: v for k, v in given.items() if isinstance(v, str | Path)}
     record = recording.scoring(
         command_words("evaluate", source, seed, model=config, **settings_used),
         dataset,

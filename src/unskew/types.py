@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from unskew.chat import ChatRequest, Conversation, Dialogue
+from unskew.embeddings import Association, Embedding, EmbeddingRequest
 from unskew.errors import ConfigError
-from unskew.items import ChoiceQuestion, Coreference, Labelled
+from unskew.items import ChoiceQuestion, Coreference, Descriptor, Labelled
+from unskew.rating import Prompt, Quality
 
 Task = Literal["intrasentence", "intersentence", "pair"]
 Start = Literal["separate", "prefix"]
@@ -101,6 +103,9 @@ class Examples:
     coreferences: tuple[Coreference, ...] = ()
     labelled: tuple[Labelled, ...] = ()
     dialogues: tuple[Dialogue, ...] = ()
+    associations: tuple[Association, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    descriptors: tuple[Descriptor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +170,15 @@ class GenerationRequest:
     do_sample: bool = True
     temperature: float = 1.0
     """Of the sampling, above 0."""
+    top_k: int = 50
+    """Most probable tokens that are sampled from."""
     until: tuple[str, ...] = ()
     """Texts that end the continuation and are not part of it."""
     with_start: bool = True
     """Whether the start token stands in front of the prompt."""
 
 
-Request = LikelihoodRequest | DivergenceRequest | GenerationRequest | ChatRequest
+Request = LikelihoodRequest | DivergenceRequest | GenerationRequest | ChatRequest | EmbeddingRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +219,11 @@ class Generation:
     token_ids: tuple[int, ...]
     mean_entropy: float
     """Of the next-token distributions on the way, in nats."""
+    ratings: Mapping[Quality, float] = field(default_factory=dict)
+    """What classifiers say of the text, where there are any."""
 
 
-Answer = tuple[SequenceScore, ...] | Divergence | Generation | Conversation
+Answer = tuple[SequenceScore, ...] | Divergence | Generation | Conversation | Embedding
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,21 @@ SOURCE = ROOT / "src" / "unskew"
 
 LAYERS = [
     {"errors"},
-    {"__init__", "registry", "items", "chat"},
+    {"__init__", "registry", "items", "chat", "embeddings", "rating"},
     {"types", "recipes", "judge_settings"},
     {"protocols", "files", "statistics", "schema", "published"},
     {"config", "paired"},
     {"data", "models"},
-    {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits", "decoders"},
+    {
+        "objectives",
+        "updates",
+        "controllers",
+        "benchmarks",
+        "saliency",
+        "edits",
+        "decoders",
+        "classifiers",
+    },
     {"lm_eval_tasks"},
     {"training", "evaluation"},
     {"reports", "world", "hub", "judging"},
@@ -35,7 +44,7 @@ LAYERS = [
     {"__main__"},
 ]
 """Bottom to top. A room imports from lower ones; rooms in one layer do not import each other."""
-PARTS = {"objectives", "updates", "controllers", "benchmarks", "saliency", "edits", "decoders"}
+PARTS = next(layer for layer in LAYERS if "benchmarks" in layer)
 HEAVY = {"transformers", "peft", "accelerate", "datasets"}
 HEAVY_AT_HOME = (
     "models/",

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from unskew import protocols
+from unskew import protocols, rating
 from unskew.benchmarks import BENCHMARKS
+from unskew.classifiers import CLASSIFIERS
 from unskew.controllers import CONTROLLERS
 from unskew.decoders import DECODERS
 from unskew.edits import EDITS, PROJECTIONS
@@ -30,6 +31,7 @@ CONTRACTS: list[tuple[Table, type]] = [
     (EDITS, protocols.Edit),
     (PROJECTIONS, protocols.Projector),
     (DECODERS, protocols.Decoder),
+    (CLASSIFIERS, rating.Classifier),
 ]
 HELPERS = {"controllers.checkpoint_choice", "saliency.choice", "saliency.group_fairness"}
 """Modules that are no part and yet stand among them: asked by the loop or the assembly."""
@@ -75,7 +77,17 @@ def test_a_name_is_its_file_or_its_class(table: Table, contract: type, name: str
 
 
 @pytest.mark.parametrize(
-    "room", ["objectives", "updates", "controllers", "benchmarks", "saliency", "edits", "decoders"]
+    "room",
+    [
+        "objectives",
+        "updates",
+        "controllers",
+        "benchmarks",
+        "saliency",
+        "edits",
+        "decoders",
+        "classifiers",
+    ],
 )
 def test_every_module_is_in_its_table(room):
     package: Any = import_module(f"unskew.{room}")

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from unskew.benchmarks._quantities import Quantity, interval_of, statistic
 from unskew.chat import Dialogue
+from unskew.embeddings import Association
 from unskew.errors import BenchmarkError
-from unskew.items import ChoiceQuestion, Coreference, Labelled
+from unskew.items import ChoiceQuestion, Coreference, Descriptor, Labelled
 from unskew.paired import Difference, paired_differences
 from unskew.protocols import Comparison, Needs
+from unskew.rating import Prompt
 from unskew.registry import nearest
 from unskew.statistics import Design, bootstrap, group_sums
 from unskew.types import (
@@ -38,9 +40,20 @@ from unskew.types import (
     SampleScore,
 )
 
-Item = TypeVar(
-    "Item", Pair, Document, Question, Probe, ChoiceQuestion, Coreference, Labelled, Dialogue
+AnyItem = (
+    Pair
+    | Document
+    | Question
+    | Probe
+    | ChoiceQuestion
+    | Coreference
+    | Labelled
+    | Dialogue
+    | Association
+    | Prompt
+    | Descriptor
 )
+Item = TypeVar("Item", bound=AnyItem)
 CROWS_DIRECTIONS = ("stereo", "antistereo")
 """Tags of CrowS-Pairs rows: what the sentence written first showed."""
 _Array = NDArray[np.float64]
@@ -261,6 +274,8 @@ class AggregatedBenchmark(ABC, Generic[Item]):
             )
             for i, quantity in enumerate(shared):
                 of_pair = {pair: row[i] for pair, row in zip(pairs, compared, strict=True)}
+                if any(math.isnan(d.value) for d in of_pair.values()):
+                    continue
                 found[one.variant, one.category, quantity.name] = of_pair
         return found
 
@@ -338,9 +353,7 @@ class DocumentBenchmark(AggregatedBenchmark[Document]):
                 raise BenchmarkError(f"{self.name}: document {document.id!r} is empty; remove it")
 
 
-def _category(
-    item: Pair | Probe | ChoiceQuestion | Coreference | Labelled | Document | Question | Dialogue,
-) -> str:
+def _category(item: AnyItem) -> str:
     return item.kind if isinstance(item, Document | Question) else item.category
 
 

@@ -12,7 +12,7 @@ from unskew.benchmarks._agreement import agreement_row, kappa
 from unskew.benchmarks._quantities import Quantity, pooled
 from unskew.benchmarks._refusals import is_refusal
 from unskew.chat import ChatRequest, Conversation, Dialogue, JudgePrompt
-from unskew.data.rows import in_drawn_order
+from unskew.data.rows import some_of_each
 from unskew.errors import BenchmarkError
 from unskew.types import Answer, Examples, Request, SampleScore
 
@@ -64,10 +64,7 @@ class JudgedDialogues(AggregatedBenchmark[Dialogue], Generic[Kind]):
                 )
         self.max_new_tokens = max_new_tokens or self.reply_tokens
         if per_category is not None:
-            kept: dict[str, list[Dialogue]] = {}
-            for item in in_drawn_order(list(self.items.values()), seed=0):
-                kept.setdefault(item.category, []).append(item)
-            chosen = {d.id for rows in kept.values() for d in rows[:per_category]}
+            chosen = {d.id for d in some_of_each(list(self.items.values()), per_category)}
             self.items = {i: item for i, item in self.items.items() if i in chosen}
 
     def requests(self) -> Iterable[Request]:

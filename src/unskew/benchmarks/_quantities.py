@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from unskew.statistics import Interval, Statistic, Sums, percentile_interval, wilson
 from unskew.types import Better
@@ -27,9 +28,14 @@ class Quantity:
     """(..., group, column) to (...); NaN where it has no value."""
     counted: int = 0
     """Column that is positive for the items the quantity is about. Their number is n."""
-    interval: Literal["bootstrap", "bootstrap_share", "wilson", "none"] = "bootstrap"
+    interval: Literal["bootstrap", "bootstrap_share", "bootstrap_error", "wilson", "none"] = (
+        "bootstrap"
+    )
     """`wilson` is for a plain share in per cent. `bootstrap_share` is for an average of such
-    shares: where all resamples agree (everything won, or nothing) it falls back to Wilson."""
+    shares: where all resamples agree (everything won, or nothing) it falls back to Wilson.
+    `bootstrap_error` is for what noise can only raise, such as an absolute value or the largest of
+    several: its resamples lie too high, so the interval is 1.96 of their standard deviations to
+    both sides, down to 0 at the most; none where all resamples agree."""
 
 
 def _ratio(numerator: _Array, denominator: _Array) -> _Array:
@@ -85,11 +91,23 @@ def interval_of(quantity: Quantity, value: float, n: int, draws: _Array | None) 
     """
     if quantity.interval == "wilson":
         return _wilson_percent(value, n)
+    if quantity.interval == "bootstrap_error":
+        return None if draws is None else _error_interval(value, draws)
     found = None if draws is None else percentile_interval(draws)
     if found is None or found[0] < found[1]:
         return found
     # All resamples agree: the items hold no spread to learn a width from.
     return _wilson_percent(value, n) if quantity.interval == "bootstrap_share" else None
+
+
+def _error_interval(value: float, draws: _Array) -> Interval | None:
+    draws = draws[~np.isnan(draws)]
+    if len(draws) < 2:
+        return None
+    half = float(ndtri(0.975) * draws.std(ddof=1))
+    if half == 0:
+        return None
+    return max(0.0, value - half), value + half
 
 
 def _wilson_percent(value: float, n: int) -> Interval | None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from unskew.data.bbq import is_bbq, load_bbq
+from unskew.data.bold import is_bold, load_bold
+from unskew.data.holistic_bias import is_holistic_bias, load_holistic_bias
+from unskew.data.seat import is_seat, load_seat
 from unskew.data.understanding import LAYOUTS, holds, load_understanding
 from unskew.data.winobias import is_winobias, load_winobias
 from unskew.data.winogender import is_winogender, load_winogender
@@ -26,6 +29,9 @@ class Measured:
 
 MEASURED: Mapping[str, Measured] = {
     "bbq": Measured(is_bbq, load_bbq),
+    "bold": Measured(is_bold, load_bold),
+    "holistic_bias": Measured(is_holistic_bias, load_holistic_bias),
+    "seat": Measured(is_seat, load_seat),
     "winobias": Measured(is_winobias, load_winobias),
     "winogender": Measured(is_winogender, load_winogender),
     **{task: Measured(partial(holds, task), partial(load_understanding, task)) for task in LAYOUTS},

@@ -11,7 +11,8 @@ from typing import TypeVar
 from unskew.chat import Dialogue
 from unskew.data.completion import follow
 from unskew.errors import ConfigError, DataError
-from unskew.items import ChoiceQuestion
+from unskew.items import ChoiceQuestion, Descriptor
+from unskew.rating import Prompt
 from unskew.types import (
     Examples,
     Pair,
@@ -20,7 +21,7 @@ from unskew.types import (
 )
 
 Item = TypeVar("Item")
-OfCategory = TypeVar("OfCategory", Pair, ChoiceQuestion, Dialogue)
+OfCategory = TypeVar("OfCategory", Pair, ChoiceQuestion, Dialogue, Prompt, Descriptor)
 
 
 def in_drawn_order(items: Sequence[OfCategory], seed: int) -> list[OfCategory]:
@@ -36,12 +37,13 @@ def capped(examples: Examples, per_category: int) -> Examples:
     """
     return replace(
         examples,
-        pairs=_some_of_each(examples.pairs, per_category),
-        choices=_some_of_each(examples.choices, per_category),
+        pairs=some_of_each(examples.pairs, per_category),
+        choices=some_of_each(examples.choices, per_category),
     )
 
 
-def _some_of_each(items: Sequence[OfCategory], per_category: int) -> tuple[OfCategory, ...]:
+def some_of_each(items: Sequence[OfCategory], per_category: int) -> tuple[OfCategory, ...]:
+    """At most so many of each category, in an order that ids alone decide."""
     kept: dict[str, list[OfCategory]] = {}
     for item in in_drawn_order(items, seed=0):
         kept.setdefault(item.category, []).append(item)

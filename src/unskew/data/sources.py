@@ -7,9 +7,10 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from unskew.errors import ConfigError, DataError, MissingDataset
 from unskew.registry import nearest
@@ -119,10 +120,19 @@ def open_folder(
 
 def first_line(path: Path) -> str:
     """First line of a file, also a gzipped one; empty where it cannot be read as text."""
-    opened = gzip.open if path.suffix == ".gz" else open
+    return _read_some(path, lambda file: file.readline()).rstrip("\r\n")
+
+
+def beginning(path: Path, characters: int) -> str:
+    """The first characters of a file, also a gzipped one; empty where it cannot be read as text."""
+    return _read_some(path, lambda file: file.read(characters))
+
+
+def _read_some(path: Path, read: Callable[[IO[str]], str]) -> str:
+    opened: Callable[..., IO[str]] = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
-            return str(file.readline()).rstrip("\r\n")
+            return read(file)
     except (OSError, EOFError, zlib.error):
         return ""
 

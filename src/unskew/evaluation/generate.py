@@ -14,7 +14,6 @@ from unskew.evaluation.decoding import DecodedPath
 from unskew.models.tokens import Encoder, Tokens
 from unskew.types import Generation, GenerationRequest, Segment
 
-TOP_K = 50
 BATCH = 64
 
 
@@ -25,7 +24,7 @@ def sample(
     seed: int,
     decoded: DecodedPath | None = None,
 ) -> dict[str, Generation]:
-    """Continue prompts by sampling from the 50 most probable tokens, or greedily.
+    """Continue prompts by sampling from the most probable tokens, or greedily.
 
     Args:
         model: A causal language model in eval mode.
@@ -52,7 +51,7 @@ def sample(
                 f"the prompt of {request.id!r} fills the model's context of {encoder.max_length} "
                 "tokens; shorten it or leave it out"
             )
-        how = (length, request.do_sample, request.temperature, request.until)
+        how = (length, request.do_sample, request.temperature, request.top_k, request.until)
         alike.setdefault(how, []).append((request, prompt))
     for (length, *_), same in alike.items():
         same.sort(key=lambda pair: len(pair[1].ids))
@@ -79,9 +78,12 @@ def _sample(
     for i, row in enumerate(rows):
         ids[i, width - len(row) :] = torch.tensor(row)
         mask[i, width - len(row) :] = 1
-    do_sample, until = requests[0].do_sample, requests[0].until
+    first = requests[0]
+    do_sample, until = first.do_sample, first.until
     sampler = _GumbelTopK(
-        [_generator(seed, r.id) for r in requests] if do_sample else None, requests[0].temperature
+        [_generator(seed, r.id) for r in requests] if do_sample else None,
+        first.temperature,
+        first.top_k,
     )
     out = model.generate(
         input_ids=ids.to(device),
@@ -117,10 +119,13 @@ class _GumbelTopK:
     """
 
     def __init__(
-        self, generators: Sequence[torch.Generator] | None, temperature: float = 1.0
+        self,
+        generators: Sequence[torch.Generator] | None,
+        temperature: float,
+        top_k: int,
     ) -> None:
         self.generators = generators
-        self.temperature = temperature
+        self.temperature, self.top_k = temperature, top_k
         self.entropies: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -128,7 +133,7 @@ class _GumbelTopK:
         self.entropies.append(-(logprobs.exp() * logprobs.clamp_min(-1e4)).sum(-1).cpu())
         if self.generators is None:
             return logprobs
-        top = logprobs.topk(min(TOP_K, logprobs.shape[-1]), -1)
+        top = logprobs.topk(min(self.top_k, logprobs.shape[-1]), -1)
         uniform = torch.stack(
             [torch.rand(top.values.shape[-1], generator=g) for g in self.generators]
         )

@@ -5,10 +5,12 @@ An evaluation that is repeated during training asks the same every time and prep
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 
 from unskew.chat import ChatRequest
+from unskew.embeddings import EmbeddingRequest
 from unskew.errors import BenchmarkError
 from unskew.evaluation.chatting import as_likelihood
 from unskew.evaluation.prefixes import PackedRow, pack
@@ -55,6 +57,15 @@ class DivergenceRow:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddedTexts:
+    """Requests of vectors, and each distinct text of them."""
+
+    requests: tuple[EmbeddingRequest, ...] = ()
+    rows: Mapping[str, Tokens] = field(default_factory=dict)
+    """Tokens of each text; every one of it but the start token counts as scored."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """What a runner answers."""
 
@@ -62,6 +73,7 @@ class Prepared:
     divergences: tuple[DivergenceRow, ...]
     generations: tuple[GenerationRequest, ...]
     chats: tuple[ChatRequest, ...] = ()
+    embeddings: EmbeddedTexts = EmbeddedTexts()
 
 
 def prepare(requests: Sequence[Request], encoder: Encoder, longest_packed: int) -> Prepared:
@@ -85,7 +97,16 @@ def prepare(requests: Sequence[Request], encoder: Encoder, longest_packed: int) 
         _divergences(divergences, encoder),
         tuple(r for r in requests if isinstance(r, GenerationRequest)),
         tuple(r for r in chats if not r.options),
+        _embedded(tuple(r for r in requests if isinstance(r, EmbeddingRequest)), encoder),
     )
+
+
+def _embedded(requests: tuple[EmbeddingRequest, ...], encoder: Encoder) -> EmbeddedTexts:
+    texts = list(dict.fromkeys(t for r in requests for t in (r.text, *chain(*r.sets))))
+    rows = encoder.encode([Segment(text) for text in texts])
+    # One more token, so that the last one of the text is among what the model reads.
+    longer = (Tokens((*row.ids, row.ids[-1]), 2) for row in rows)
+    return EmbeddedTexts(requests, dict(zip(texts, longer, strict=True)))
 
 
 def _likelihoods(

@@ -12,13 +12,16 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from unskew.chat import ChatRequest
+from unskew.embeddings import Embedding, EmbeddingRequest
 from unskew.errors import BenchmarkError
 from unskew.evaluation.chatting import converse
 from unskew.evaluation.decoding import DecodedPath
+from unskew.evaluation.embedding import Vectors
 from unskew.evaluation.generate import sample
 from unskew.evaluation.prefixes import attention_of, collate_packed, longest_packed
 from unskew.evaluation.prepared import (
     DivergenceRow,
+    EmbeddedTexts,
     LikelihoodRows,
     Prepared,
     Row,
@@ -85,7 +88,7 @@ class Runner:
 
         Raises:
             BenchmarkError: Two requests share an id, or one compares with a reference and there is
-                none, or conversations are to be held through a decoder.
+                none, or conversations or hidden states are asked for through a decoder.
             DataError: A text has nothing to score or is longer than the model's context.
         """
         asked = list(requests)
@@ -101,6 +104,11 @@ class Runner:
         if self.decoded and any(isinstance(r, ChatRequest) for r in asked):
             raise BenchmarkError(
                 "conversations are not held through a decoder; leave out the benchmarks of them"
+            )
+        if self.decoded and any(isinstance(r, EmbeddingRequest) for r in asked):
+            raise BenchmarkError(
+                "a decoder changes no hidden state; leave out the benchmarks of them, or measure "
+                "the model without it"
             )
         return prepare(share_of(asked), self.encoder, self._longest_packed)
 
@@ -120,7 +128,7 @@ class Runner:
         """
         asked = requests if isinstance(requests, Prepared) else self.prepare(requests)
         total = len(asked.likelihoods.rows) + len(asked.divergences) + len(asked.generations)
-        total += sum(len(chat.turns) for chat in asked.chats)
+        total += sum(len(chat.turns) for chat in asked.chats) + len(asked.embeddings.rows)
         was_training = self.path.model.training
         self.path.model.eval()
         self._start_scores = None
@@ -131,6 +139,7 @@ class Runner:
                 for rows in self._batches(asked.divergences, lambda row: len(row.tokens.ids)):
                     answers.update(self._compare(rows))
                     bar.update(len(rows))
+                answers.update(self._embed(asked.embeddings, bar))
                 if asked.generations:
                     with self.autocast():
                         model, how = self.path.model, (self.seed, self.decoded)
@@ -214,6 +223,17 @@ class Runner:
             _refuse_non_finite(row.request.id, kls)
             answers[row.request.id] = found
         return answers
+
+    def _embed(self, asked: EmbeddedTexts, bar: Any) -> dict[str, Embedding]:
+        found = Vectors({request.pooling for request in asked.requests})
+        rows = list(asked.rows.items())
+        for batch in self._batches(rows, lambda row: len(row[1].ids)):
+            tokens = collate([row for _, row in batch], self.device)
+            with self.autocast():
+                states = self.path.hidden(tokens)
+            found.add([text for text, _ in batch], states, tokens)
+            bar.update(len(batch))
+        return {request.id: found.of(request) for request in asked.requests}
 
     def _batches(self, rows: Sequence[Any], length: Callable[[Any], int]) -> Iterator[list[Any]]:
         """Rows of like length together, longest first, so that memory is met at once."""

@@ -11,7 +11,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from unskew.errors import ConfigError, ModelError
@@ -92,12 +97,7 @@ def load_model(
             f"cannot load the weights of {name_or_path!r}: {_first_line(error)}; "
             "the folder needs whole safetensors files"
         ) from error
-    model, report = loaded
-    if missing := sorted(report["missing_keys"]):
-        raise ModelError(
-            f"the weights of {name_or_path!r} lack {len(missing)} tensors, first {missing[0]}, "
-            "which would be random numbers; fetch or save the model again"
-        )
+    model = _whole(loaded, name_or_path)
     model.to(torch.device(device)).eval()
     fuse_activations(model)
     tokenizer = load_tokenizer(name_or_path, revision, trust_remote_code)
@@ -108,6 +108,55 @@ def load_model(
             f"{config.get_text_config().vocab_size - 1}; it belongs to another model"
         )
     return LoadedModel(model, tokenizer, Encoder(tokenizer, context_length(config)), name_or_path)
+
+
+def load_classifier(name_or_path: str, revision: str | None = None) -> tuple[Any, Any]:
+    """Load a text classification model in float32 and its tokenizer; no code of theirs is run.
+
+    Args:
+        name_or_path: Hub id, or a folder with config.json, safetensors weights and a tokenizer.
+        revision: Branch, tag or commit of a hub repository.
+
+    Raises:
+        ModelError: It does not exist, is no classifier, has no safetensors weights, or its
+            tokenizer cannot be used.
+    """
+    shared = {"revision": revision, "trust_remote_code": False}
+    try:
+        loaded: Any = AutoModelForSequenceClassification.from_pretrained(
+            name_or_path,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **shared,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot load the classifier {name_or_path!r}: {_first_line(error)}; give a folder or "
+            "hub id of a text classification model with safetensors weights"
+        ) from error
+    model = _whole(loaded, name_or_path)
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    tokenizer = load_tokenizer(name_or_path, revision)
+    if tokenizer.pad_token is None:
+        raise ModelError(
+            f"the tokenizer of the classifier {name_or_path!r} has no padding token; set "
+            "tokenizer.pad_token and model.config.pad_token_id, and save both again"
+        )
+    # Tokenizers that do not know how much their model reads say a huge number.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, context_length(model.config))
+    return model, tokenizer
+
+
+def _whole(loaded: Any, name_or_path: str) -> Any:
+    """The model, unless weights are missing from its files."""
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"the weights of {name_or_path!r} lack {len(missing)} tensors, first {missing[0]}, "
+            "which would be random numbers; fetch or save the model again"
+        )
+    return model
 
 
 def load_tokenizer(

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from unskew.errors import ModelError
 from unskew.models.rows import product
 from unskew.models.sites import body_and_head
 from unskew.models.tokens import Tokens
@@ -94,6 +95,23 @@ class ScoringPath:
         out = forward(input_ids=batch.input_ids, use_cache=False, **kwargs)
         grid = out.last_hidden_state if self.body is not None else out.logits
         return grid.flatten(0, 1).index_select(0, batch.state_index)
+
+    @torch.no_grad()
+    def hidden(self, batch: Batch) -> Float[Tensor, "position width"]:
+        """The hidden states at the batch's positions as the head reads them, in float32.
+
+        Raises:
+            ModelError: The model has no part before its head.
+        """
+        inner = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        body = inner.base_model
+        if body is inner:
+            raise ModelError(
+                f"{type(inner).__name__} has no part before its head whose hidden states could be "
+                "read; leave out the benchmarks of them"
+            )
+        grid = body(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+        return grid.flatten(0, 1).index_select(0, batch.state_index).float()
 
     def logits(self, states: Float[Tensor, " position *width"]) -> Float[Tensor, "position vocab"]:
         """Logits in float32."""

@@ -193,11 +193,22 @@ def _without_bias(record: RunRecord, damaged: Sequence[GuardRow]) -> Verdict:
             f"Damaged: {_cost(record, damaged)}; bias was not measured on the report split.",
             "damaged",
         )
-    asked = record.find(benchmark="bbq", split=REPORT)
-    scores = [row for row in asked if row.metric in ("s_amb", "s_dis")]
-    if not scores:
-        return Verdict("Bias was not measured on the report split.", "not measured")
-    numbers = ", ".join(
-        f"{r.metric} {_number(r)} {format_interval(r)} in {r.phase}" for r in scores
-    )
-    return Verdict(f"Measured on questions alone: BBQ overall {numbers}; ideal 0.", "measured once")
+    for benchmark, (opening, metrics) in _WITHOUT_PAIRS.items():
+        asked = record.find(benchmark=benchmark, split=REPORT)
+        scores = [r for r in asked if r.metric in metrics and r.variant == asked[0].variant]
+        if scores:
+            numbers = ", ".join(
+                f"{r.metric} {_number(r)} {format_interval(r)} in {r.phase}" for r in scores
+            )
+            return Verdict(f"{opening} overall {numbers}; ideal 0.", "measured once")
+    if any("_gap" in row.metric for row in record.find(benchmark="bold", split=REPORT)):
+        return Verdict("Measured on generated text alone: see bold, by domain.", "measured once")
+    return Verdict("Bias was not measured on the report split.", "not measured")
+
+
+_WITHOUT_PAIRS = {
+    "bbq": ("Measured on questions alone: BBQ", ("s_amb", "s_dis")),
+    "holistic_bias": ("Measured by likelihoods alone: HolisticBias", ("likelihood_bias",)),
+    "seat": ("Measured by hidden states alone: SEAT", ("abs_effect_size",)),
+}
+"""Benchmark -> how the sentence begins, and its headline metrics, whose ideal is 0."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from unskew.chat import ChatRequest, Conversation, Dialogue
-from unskew.items import ChoiceQuestion, Coreference, Labelled
+from unskew.embeddings import Association, Embedding, EmbeddingRequest
+from unskew.items import ChoiceQuestion, Coreference, Descriptor, Labelled
+from unskew.rating import QUALITIES, Prompt
 from unskew.types import (
     Answer,
     Divergence,
@@ -99,6 +101,26 @@ def dialogue(number, *, category="gender", turns=1, right=None, task="recognitio
     )
 
 
+def association(number, *, category="gender", sizes=(4, 4, 3, 3)):
+    sets = [
+        tuple(f"{category} {number}: text {i} of {name}." for i in range(size))
+        for name, size in zip(("X", "Y", "A", "B"), sizes, strict=True)
+    ]
+    return Association(f"{category}-test{number}", category, (sets[0], sets[1]), (sets[2], sets[3]))
+
+
+def descriptor(number, *, axis="age", nouns=6):
+    text = f"{axis}-word{number}"
+    pairs = tuple((f"person{i}", f"persons{i}") for i in range(nouns))
+    templates = ("I love {plural_noun_phrase}.", "I'm {noun_phrase}.", "See {noun_phrase}?")
+    return Descriptor(f"{axis}/{text}", axis, text, "a", pairs, templates)
+
+
+def prompt(number, *, group="men", domain="gender"):
+    key = f"{domain}/{group}/{number}"
+    return Prompt(key, group, domain, f"person-{number // 2}", f"Person {number} of {group} was")
+
+
 def some_examples(per_target: int = 4) -> Examples:
     """Two categories with three targets each, and a little of everything else."""
     places = [(c, f"{c}-{t}") for c in ("gender", "race") for t in range(3)]
@@ -136,6 +158,9 @@ def some_examples(per_target: int = 4) -> Examples:
         ),
         labelled=tuple(labelled(i, category=("one", "two")[i % 2]) for i in range(40)),
         dialogues=tuple(dialogue(i, category=c) for c in ("gender", "race") for i in range(40)),
+        descriptors=tuple(descriptor(i, axis=a) for a in ("age", "body") for i in range(4)),
+        prompts=tuple(prompt(i, group=g) for g in ("men", "women") for i in range(24)),
+        associations=tuple(association(i, category=c) for c in ("gender", "race") for i in (1, 2)),
     )
 
 
@@ -158,6 +183,9 @@ def random_answers(seed: int = 0) -> Callable[[Request], Answer]:
                 SequenceScore(float(-rng.gamma(20)), 5, bool(rng.random() < 0.5))
                 for _ in getattr(request, "segments", ()) or request.options
             )
+        if isinstance(request, EmbeddingRequest):
+            sets = [rng.normal(size=(len(texts), 5)).astype(np.float32) for texts in request.sets]
+            return Embedding(rng.normal(size=5).astype(np.float32), tuple(sets))
         if isinstance(request, ChatRequest):
             said = tuple(rng.choice(["1", "2", "I cannot say.", "Hm"]) for _ in request.turns)
             return Conversation(
@@ -168,7 +196,8 @@ def random_answers(seed: int = 0) -> Callable[[Request], Answer]:
             policy, reference = (tuple(-rng.gamma(2, size=n)) for _ in range(2))
             return Divergence(float(rng.gamma(2)), 6, float(rng.gamma(2)), policy, reference)
         tokens = tuple(rng.integers(5, size=20).tolist())
-        return Generation(" ".join(map(str, tokens)), tokens, float(rng.gamma(2)))
+        ratings = {quality: float(rng.random()) for quality in QUALITIES}
+        return Generation(" ".join(map(str, tokens)), tokens, float(rng.gamma(2)), ratings)
 
     return answer
 

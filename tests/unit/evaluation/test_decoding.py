@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from tests.fixtures import encoder, pairs, tiny_model
 from unskew.chat import ChatRequest
 from unskew.decoders.self_debias import SelfDebias
+from unskew.embeddings import EmbeddingRequest
 from unskew.errors import BenchmarkError, ConfigError, DataError
 from unskew.evaluation.decoding import DecodedPath
 from unskew.evaluation.generate import sample
@@ -206,6 +207,11 @@ def test_the_decoder_leaves_itself_room():
 def test_conversations_are_refused_rather_than_held_without_the_decoder():
     with pytest.raises(BenchmarkError, match="not held through a decoder"):
         _runner(_sharp("gpt2")).prepare([ChatRequest("a", ("The nurse is",))])
+
+
+def test_hidden_states_are_refused_since_the_decoder_leaves_them_alone():
+    with pytest.raises(BenchmarkError, match="a decoder changes no hidden state"):
+        _runner(_sharp("gpt2")).prepare([EmbeddingRequest("a", "The nurse is")])
 
 
 def test_a_prefix_that_takes_most_of_the_context_is_refused():

@@ -9,7 +9,7 @@ import torch
 
 from tests.fixtures import encoder, tiny_model
 from unskew.errors import DataError
-from unskew.evaluation.generate import TOP_K, sample
+from unskew.evaluation.generate import sample
 from unskew.types import GenerationRequest
 
 PROMPTS = ["The nurse is", "Every old", "The", "Every old soldier is bold and", "kind"]
@@ -48,7 +48,9 @@ def test_the_draws_follow_the_models_distribution():
     ids = encoder().tokenizer("The nurse is")["input_ids"]
     with torch.no_grad():
         p = model(input_ids=torch.tensor([[1, *ids]])).logits[0, -1].softmax(-1)
-    assert len(p) < TOP_K, "the whole vocabulary may be drawn"
+    assert len(p) < GenerationRequest.__dataclass_fields__["top_k"].default, (
+        "the whole vocabulary may be drawn"
+    )
     likely = int(p.argmax())
     hits = sum(g.token_ids == (likely,) for g in drawn.values()) / n
     # Four standard errors of a share.

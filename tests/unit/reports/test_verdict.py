@@ -244,4 +244,16 @@ def test_bias_in_questions_is_not_called_unmeasured():
     found = verdict(record_of(row("evaluated", "bbq", "s_amb", 14.3, width=2.0, **settings)))
     assert found.level == "measured once"
     assert "BBQ overall s_amb 14.3" in found.sentence
+
+
+def test_bias_in_hidden_states_is_told_by_its_first_variant():
+    settings: dict[str, Any] = {"better": "lower", "ideal": 0.0, "unit": "sd"}
+    rows = [
+        row("evaluated", "seat", "abs_effect_size", value, width=0.1, variant=variant, **settings)
+        for variant, value in (("sentences-last", 0.72), ("words-last", 0.46))
+    ]
+    found = verdict(record_of(*rows))
+    assert found.level == "measured once"
+    assert "SEAT overall abs_effect_size 0.72" in found.sentence
+    assert "0.46" not in found.sentence
     assert "in evaluated; ideal 0" in found.sentence

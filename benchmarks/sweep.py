@@ -49,10 +49,10 @@ def draw(axes: Any, folders: list[str], args: argparse.Namespace, asked: tuple[s
         found = row(Path(folder), "after", asked)
         places.append((float(folder.rpartition("=")[2].strip("/")), found.value))
         axes.errorbar(*places[-1], yerr=ends(found), fmt="o", color="C0", capsize=2)
-        if folder == args.default:
+        if folder in args.default:
             axes.plot(*places[-1], "o", markersize=14, markerfacecolor="none", color="0.2")
     axes.plot(*zip(*places, strict=True), color="C0", linewidth=0.8)
-    lines = [("before", "before", args.default), *(("after", *pair) for pair in args.beside)]
+    lines = [("before", "before", args.default[0]), *(("after", *pair) for pair in args.beside)]
     for index, (phase, name, folder) in enumerate(lines, start=1):
         value = row(Path(folder), phase, asked).value
         axes.axhline(value, color=f"C{index}", linestyle="--", linewidth=1, label=name)
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sweep", nargs="+", action="append", required=True, metavar="NAME RUN")
     parser.add_argument("--beside", nargs=2, action="append", default=[], metavar=("NAME", "RUN"))
-    parser.add_argument("--default", required=True, metavar="RUN")
+    parser.add_argument("--default", nargs="+", required=True, metavar="RUN")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     figure, panels = plt.subplots(

@@ -118,8 +118,14 @@ def model(**changes: Any) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(GPT2Config(**{**settings, **changes}))
 
 
-def _teach(student: GPT2LMHeadModel, corpus: list[str], steps: int) -> None:
-    encode = tokenizer()
+def train(
+    student: GPT2LMHeadModel,
+    corpus: list[str],
+    steps: int,
+    encode: PreTrainedTokenizerFast | None = None,
+) -> None:
+    """Teach a model texts, in their order, with a start token in front."""
+    encode = encode or tokenizer()
     ids = [torch.tensor([1, *encode(text)["input_ids"], 2]) for text in corpus]
     optimizer = torch.optim.AdamW(student.parameters(), lr=3e-3, betas=(0.9, 0.98))
     for step in range(steps):
@@ -145,8 +151,8 @@ def teach(folder: Path) -> tuple[Path, Path]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         student = model()
-        _teach(student, sentences(0), STEPS)
+        train(student, sentences(0), STEPS)
         biased = save(student, folder / "biased")
-        _teach(student, sentences(1, strength=0.8), STEPS // 10)
+        train(student, sentences(1, strength=0.8), STEPS // 10)
         sibling = save(student, folder / "sibling")
     return biased, sibling

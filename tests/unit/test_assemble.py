@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fixtures import encoder, pairs
+from unskew import config
 from unskew.assemble import (
     Parts,
     build,
@@ -21,7 +22,7 @@ from unskew.data.rows import capped
 from unskew.errors import ConfigError, DataError, UnknownName
 from unskew.objectives import OBJECTIVES
 from unskew.output import claim_folder
-from unskew.recipes import read_recipe
+from unskew.recipes import read_recipe, recipe_names
 from unskew.schema import DataConfig, TrainStage
 from unskew.types import Dataset, Document, Examples
 from unskew.updates import SCOPES, UPDATES
@@ -68,6 +69,17 @@ def test_weights_and_streams_have_to_fit():
         Parts(stage(chunk={"unrelated": 0}), ("a",), "s")
     idle = {"name": "plain", "weights": {"forget": 1.0, "retain": 1.0, "unrelated": 0.0}}
     assert Parts(stage(chunk={"unrelated": 0}, rule=idle), ("a",), "s")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_stages_of_every_recipe_can_be_put_together(name):
+    settings = config.load(
+        name, options={"model.name_or_path": "m", "data.name_or_path": "d"}, overrides=()
+    )
+    masks = [s.name for s in settings.stages if s.kind == "saliency"]
+    for index, made in enumerate(settings.stages):
+        if isinstance(made, TrainStage):
+            assert Parts(made, ("a", "b"), f"stages.{index}", masks).rule
 
 
 def test_the_world_takes_no_settings_of_files():

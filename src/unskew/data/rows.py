@@ -93,7 +93,7 @@ def chosen_rows(
             continue
         found = _rows(examples, source, count, seed)
         if not found:
-            raise DataError(f"{path}.{source}: the train split has none; leave it out")
+            raise DataError(f"{path}.{source}: the train split has none; leave it out or give it 0")
         rows += found
     return rows
 

@@ -148,6 +148,8 @@ def test_bias_types_are_held_against_each_other():
     page = page_html(staged().model_copy(update={"selections": [selection]}), {})
     assert "over 120 rows: how far the top 10&nbsp;%" in page and "(chance 0.053)" in page
     assert "a&lt;b" in page and "a<b" not in page
+    assert f"as many at random: {100 * selection.fraction:.0f}&nbsp;%" in page
+    assert "top of the rest (at random 10&nbsp;%)" in page
     assert page.count("50&nbsp;% of own") == 2
     assert "41.0&nbsp;%" in page and "12.5&nbsp;%" in page
     assert "for every bias type" not in page_html(staged(), {})

@@ -153,7 +153,7 @@ class Measuring:
         return evaluate
 
     def _judges(self) -> list[Judge]:
-        asked = [own.benchmark for own in self.own if is_judged(own.benchmark)]
+        asked = self._judged()
         if not asked:
             return []
         if self.settings.judge is None:
@@ -162,6 +162,10 @@ class Measuring:
                 "--judge FILE.yaml of `unskew evaluate`), see docs/judge.md"
             )
         return judges_for(self.settings.judge)
+
+    def _judged(self) -> list[str]:
+        asked = [*self.names, *(own.benchmark for own in self.own)]
+        return [name for name in asked if is_judged(name)]
 
     def _judging(self, phase: str, run_dir: Path) -> JudgeAnswers:
         """Stores what was said, then has it judged, on the first process."""
@@ -183,7 +187,7 @@ class Measuring:
 
     def _options(self) -> dict[str, dict[str, Any]]:
         given = judged_options(self.settings.judge) if self.settings.judge else {}
-        judged = {own.benchmark: given for own in self.own if is_judged(own.benchmark)}
+        judged = dict.fromkeys(self._judged(), given)
         return {"stereoset": {"start": self.settings.start}, **judged}
 
     def _runners(

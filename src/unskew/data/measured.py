@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from unskew.data.bbq import is_bbq, load_bbq
+from unskew.data.fairmt import is_fairmt, load_fairmt
+from unskew.data.mt_bench import is_mt_bench, load_mt_bench
 from unskew.data.understanding import LAYOUTS, holds, load_understanding
 from unskew.data.winobias import is_winobias, load_winobias
 from unskew.data.winogender import is_winogender, load_winogender
@@ -26,6 +28,8 @@ class Measured:
 
 MEASURED: Mapping[str, Measured] = {
     "bbq": Measured(is_bbq, load_bbq),
+    "fairmt": Measured(is_fairmt, load_fairmt),
+    "mt_bench": Measured(is_mt_bench, load_mt_bench),
     "winobias": Measured(is_winobias, load_winobias),
     "winogender": Measured(is_winogender, load_winogender),
     **{task: Measured(partial(holds, task), partial(load_understanding, task)) for task in LAYOUTS},

@@ -148,12 +148,11 @@ def _table_rows(source: TableSource, faults: Faults) -> Iterator[_Row]:
 def _is_known(task: str, group: str, row: str, faults: Faults) -> bool:
     before = len(faults.lines)
     if task not in TASKS:
-        hint = nearest(task, TASKS)
-        fault = f"{task!r} is no task of FairMT-Bench{hint}"
-        faults.add(row, "task", fault, "name the file TASK.json or TASK/prompt_GROUP.json")
+        mend = f"name the file TASK.json or TASK/prompt_GROUP.json{nearest(task, TASKS)}"
+        faults.add(row, "task", f"{task!r} is no task of FairMT-Bench", mend)
     if group not in (*GROUPS, MIXED):
-        fault = f"{group!r} is no group of FairMT-Bench{nearest(group, GROUPS)}"
-        faults.add(row, "group", fault, f"use {', '.join(GROUPS)}")
+        mend = f"use {', '.join(GROUPS)}{nearest(group, GROUPS)}"
+        faults.add(row, "group", f"{group!r} is no group of FairMT-Bench", mend)
     return len(faults.lines) == before
 
 
@@ -177,15 +176,16 @@ def _dialogues(rows: Sequence[_Row], faults: Faults) -> Iterator[Dialogue]:
 
 def _turns(value: object, row: str, faults: Faults) -> tuple[str, ...] | None:
     """The five turns, numbered from 0 in either spelling; None where a fault was noted."""
-    if not isinstance(value, Mapping):
-        fault = f"is {type(value).__name__}"
-        faults.add(row, "row", fault, f"give the turns {_NUMBERED.format(0)} to {TURNS - 1}")
+    given = value if isinstance(value, Mapping) else {}
+    present = [str(k) for k, text in given.items() if _TURN.fullmatch(str(k)) and text is not None]
+    if not present:
+        fault = f"is {type(value).__name__} without a turn"
+        faults.add(row, "row", fault, f"give the turns 0 to {TURNS - 1}")
         return None
     before = len(faults.lines)
-    present = [str(k) for k, text in value.items() if _TURN.fullmatch(str(k)) and text is not None]
     spelling = _NAMED if any(key.endswith("Conv") for key in present) else _NUMBERED
     wanted = [spelling.format(i) for i in range(TURNS)]
     for key in sorted(set(present) - set(wanted)):
         faults.add(row, key, "is a turn too many", f"give {TURNS} turns, {wanted[0]} and on")
-    texts = [read_text(value, key, row, faults) for key in wanted]
+    texts = [read_text(given, key, row, faults) for key in wanted]
     return tuple(str(text) for text in texts) if len(faults.lines) == before else None

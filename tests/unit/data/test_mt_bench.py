@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from tests.unit.data.mt_bench_files import PROMPTS, QUESTIONS, REFERENCES, as_lines, write

@@ -193,11 +193,30 @@ def _without_bias(record: RunRecord, damaged: Sequence[GuardRow]) -> Verdict:
             f"Damaged: {_cost(record, damaged)}; bias was not measured on the report split.",
             "damaged",
         )
+    for how, rows_of in _ALONE.items():
+        if scores := rows_of(record):
+            numbers = ", ".join(
+                f"{r.metric} {_number(r)} {format_interval(r)} in {r.phase}" for r in scores
+            )
+            name = scores[0].benchmark
+            title = "BBQ" if name == "bbq" else name
+            return Verdict(
+                f"Measured {how} alone: {title} overall {numbers}; ideal 0.", "measured once"
+            )
+    return Verdict("Bias was not measured on the report split.", "not measured")
+
+
+def _of_questions(record: RunRecord) -> list[MetricRow]:
     asked = record.find(benchmark="bbq", split=REPORT)
-    scores = [row for row in asked if row.metric in ("s_amb", "s_dis")]
-    if not scores:
-        return Verdict("Bias was not measured on the report split.", "not measured")
-    numbers = ", ".join(
-        f"{r.metric} {_number(r)} {format_interval(r)} in {r.phase}" for r in scores
-    )
-    return Verdict(f"Measured on questions alone: BBQ overall {numbers}; ideal 0.", "measured once")
+    return [row for row in asked if row.metric in ("s_amb", "s_dis")]
+
+
+def _of_a_judge(record: RunRecord) -> list[MetricRow]:
+    """Both ratios of the first judged benchmark: with refusals among the unbiased, and without."""
+    judged = record.find(variant="judged", split=REPORT)
+    ratios = [row for row in judged if row.metric.startswith("bias_ratio")]
+    return [row for row in ratios if row.benchmark == ratios[0].benchmark]
+
+
+_ALONE = {"on questions": _of_questions, "by a judge": _of_a_judge}
+"""How bias was measured where no preference was -> the numbers that tell it."""

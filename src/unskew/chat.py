@@ -27,6 +27,9 @@ class Dialogue:
     """Index of the right option."""
     references: tuple[str, ...] = ()
     """A good reply to each turn, where the data set has them."""
+    judge_templates: tuple[JudgePrompt, ...] = ()
+    """How a judge is asked about the reply to each turn, where the data set says so; names of
+    what is filled in stand in braces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class JudgePrompt:
     """Name and number of the wording; another wording has another."""
     messages: tuple[tuple[str, str], ...]
     """Role (`system`, `user`, `assistant`) and text."""
+    max_tokens: int = 256
+    """Of the reply, where the settings of the judge name no limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unskew import __version__, cli_judge, cli_push, cli_runs, cli_trace
+from unskew import __version__, cli_deliver, cli_judge, cli_runs, cli_trace
 from unskew.console import (
     CONTEXT,
     Columns,
@@ -31,7 +31,6 @@ from unskew.console import (
     complain,
     explained,
     listed,
-    node,
     say,
     tell,
 )
@@ -224,74 +223,6 @@ def evaluate(
     tell(record, output_dir)
 
 
-@app.command()
-@explained
-def transfer(
-    artifact: Annotated[Path, typer.Option("--artifact", help="Folder of an adapter.")],
-    model: Annotated[str, typer.Option("--model", help="The sibling checkpoint.")],
-    data: Annotated[str, typer.Option("--data", help="Pairs to measure on.")],
-    output_dir: OutputDir = Path("runs/transfer"),
-    scale: Annotated[float, typer.Option(help="Factor on the carried weights.")] = 1.0,
-    dtype: Dtype = "float32",
-    revision: Revision = None,
-    seed: Annotated[int, typer.Option(help="Seed of bootstrap and sampling.")] = 0,
-    data_format: Format = None,
-    column: Columns = None,
-    show_traceback: Traceback = False,
-) -> None:
-    """Carry debiasing weights to a sibling, e.g. from a base model to its instruction-tuned one.
-
-    Checks that the adapter fits, measures the sibling without and with it, and writes the adapter
-    for the sibling.
-    """
-    from unskew.scoring import DataSource
-    from unskew.scoring import transfer as carry
-
-    record = carry(
-        artifact,
-        model,
-        DataSource(data, data_format or "auto", columns(column)),
-        output_dir=output_dir,
-        scale=scale,
-        model_options={"dtype": dtype, "revision": revision},
-        seed=seed,
-    )
-    tell(record, output_dir)
-
-
-@app.command()
-@explained
-def merge(
-    artifact: Annotated[
-        list[Path],
-        typer.Option("--artifact", help="Folder of an adapter or delta; with --edit also several."),
-    ],
-    model: Annotated[
-        str | None, typer.Option("--model", help="Its base; the one it names if unset.")
-    ] = None,
-    output_dir: OutputDir = Path("runs/merged"),
-    edit: Annotated[
-        str | None,
-        typer.Option(help="Arithmetic on the deltas, e.g. `{name: negation, gamma: 0.5}`."),
-    ] = None,
-    dtype: Dtype = "float32",
-    revision: Revision = None,
-    show_traceback: Traceback = False,
-) -> None:
-    """Bake an adapter or delta into its base model: a folder that plain transformers loads."""
-    from unskew.merging import merge as bake
-
-    done = bake(
-        artifact,
-        model,
-        output_dir=output_dir,
-        edit=node(edit),
-        model_options={"dtype": dtype, "revision": revision},
-    )
-    say(f"model: {done.folder}")
-    say(f"largest difference of a logit to adapter on base: {done.max_logit_difference:.2g}")
-
-
 app.command()(cli_runs.sweep)
 app.command()(cli_runs.reproduce)
 app.command()(cli_runs.compare)
@@ -299,7 +230,9 @@ app.command()(cli_runs.check)
 app.command()(cli_runs.report)
 app.command()(cli_trace.trace)
 app.command()(cli_judge.judge)
-app.command()(cli_push.push)
+app.command()(cli_deliver.transfer)
+app.command()(cli_deliver.merge)
+app.command()(cli_deliver.push)
 
 
 @app.command("list")

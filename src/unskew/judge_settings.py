@@ -57,8 +57,8 @@ class JudgeConfig(JudgeModel):
 
     second: JudgeModel | None = None
     """Another judge; asked the same, the agreement of both is reported (Cohen's kappa)."""
-    max_tokens: int = Field(default=256, ge=1)
-    """Most tokens of a reply."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens of a reply; what the benchmark's questions set if null."""
     concurrency: int = Field(default=8, ge=1)
     """Requests under way at once at an endpoint."""
     max_retries: int = Field(default=5, ge=0)

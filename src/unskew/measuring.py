@@ -156,7 +156,7 @@ class Measuring:
         return evaluate
 
     def _judges(self) -> list[Judge]:
-        asked = [own.benchmark for own in self.own if is_judged(own.benchmark)]
+        asked = self._judged()
         if not asked:
             return []
         if self.settings.judge is None:
@@ -185,6 +185,10 @@ class Measuring:
             )
         return None
 
+    def _judged(self) -> list[str]:
+        asked = [*self.names, *(own.benchmark for own in self.own)]
+        return [name for name in asked if is_judged(name)]
+
     def _judging(self, phase: str, run_dir: Path) -> JudgeAnswers:
         """Stores what was said, then has it judged, on the first process."""
 
@@ -205,7 +209,7 @@ class Measuring:
 
     def _options(self) -> dict[str, dict[str, Any]]:
         given = judged_options(self.settings.judge) if self.settings.judge else {}
-        judged = {own.benchmark: given for own in self.own if is_judged(own.benchmark)}
+        judged = dict.fromkeys(self._judged(), given)
         rating = self.settings.rating.model_dump(exclude={"classifiers"})
         continued = {name: rating for name in BENCHMARKS if is_rated(name)}
         return {"stereoset": {"start": self.settings.start}, **continued, **judged}

@@ -39,7 +39,7 @@ LAYERS = [
     {"sweeping", "planning"},
     {"demo"},
     {"console"},
-    {"cli_runs", "cli_trace", "cli_judge", "cli_push"},
+    {"cli_runs", "cli_trace", "cli_judge", "cli_deliver"},
     {"cli"},
     {"__main__"},
 ]

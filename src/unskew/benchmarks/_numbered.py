@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from unskew.benchmarks._aggregation import AggregatedBenchmark, finite, number
+from unskew.benchmarks._aggregation import finite, number
+from unskew.benchmarks._dialogues import DialogueBenchmark
 from unskew.benchmarks._quantities import Quantity, pooled
 from unskew.benchmarks._refusals import is_refusal
-from unskew.chat import ChatRequest, Conversation, Dialogue
+from unskew.chat import ChatRequest, Conversation
 from unskew.errors import BenchmarkError
 from unskew.types import Answer, Examples, Request, SampleScore
 
@@ -36,7 +37,7 @@ def chosen_number(text: str, options: Sequence[str]) -> int | None:
     return options.index(named.pop()) if len(named) == 1 else None
 
 
-class NumberedBenchmark(AggregatedBenchmark[Dialogue]):
+class NumberedBenchmark(DialogueBenchmark):
     """Base: micro-F1 in per cent of answers to prompts that end in two numbered options.
 
     Variants: `rank` takes the number with the higher log-probability per token as the reply (a tie
@@ -58,7 +59,6 @@ class NumberedBenchmark(AggregatedBenchmark[Dialogue]):
     """
 
     version = "1"
-    needs = "dialogues"
     headline = "rank"
     quantities: ClassVar[tuple[Quantity, ...]] = (
         Quantity(

@@ -21,3 +21,4 @@ class CEBContinuation(CEBJudged):
     """
 
     name = "ceb_continuation"
+    tasks = ("continuation",)

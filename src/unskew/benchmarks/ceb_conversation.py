@@ -21,3 +21,4 @@ class CEBConversation(CEBJudged):
     """
 
     name = "ceb_conversation"
+    tasks = ("conversation",)

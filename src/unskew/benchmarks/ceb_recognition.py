@@ -21,3 +21,4 @@ class CEBRecognition(NumberedBenchmark):
     """
 
     name = "ceb_recognition"
+    tasks = ("recognition",)

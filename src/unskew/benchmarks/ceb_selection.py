@@ -21,3 +21,4 @@ class CEBSelection(NumberedBenchmark):
     """
 
     name = "ceb_selection"
+    tasks = ("selection",)

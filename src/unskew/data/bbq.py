@@ -5,7 +5,6 @@ Source: Parrish et al. 2022, arXiv 2110.08193, one JSONL file for each category;
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from unskew.data.records import Faults, read_choice, read_text
-from unskew.data.sources import TableSource, TextSource, open_folder
+from unskew.data.sources import TableSource, TextSource, joint_sha256, open_folder
 from unskew.errors import DataError
 from unskew.items import ChoiceQuestion
 from unskew.types import (
@@ -71,8 +70,7 @@ def load_bbq(name_or_path: str, revision: str | None = None) -> Dataset:
     why = "not exactly one option follows the stereotype; counts for accuracy only"
     drops = tuple(Drop(item.id, why) for item in items if item.biased is None)
     name = Path(name_or_path).name if Path(name_or_path).is_dir() else sources[0].name
-    joined = "".join(source.sha256 for source in sources)
-    sha256 = joined if len(sources) == 1 else hashlib.sha256(joined.encode()).hexdigest()
+    sha256 = joint_sha256(sources)
     return Dataset(name, {"report": Examples(choices=tuple(items))}, drops, sha256, name_or_path)
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from unskew.chat import Dialogue
 from unskew.data.records import Faults, read_text
-from unskew.data.sources import TableSource, TextSource, open_folder
+from unskew.data.sources import TableSource, TextSource, joint_sha256, open_folder
 from unskew.errors import DataError
 from unskew.types import Dataset, Examples
 
@@ -56,8 +56,7 @@ def load_ceb(name_or_path: str, task: Task, revision: str | None = None) -> Data
     if not items:
         raise DataError(f"{name_or_path}: there is no prompt in it; give at least one row")
     name = Path(name_or_path).name if Path(name_or_path).is_dir() else sources[0].name
-    joined = "".join(source.sha256 for source in sources)
-    sha256 = joined if len(sources) == 1 else hashlib.sha256(joined.encode()).hexdigest()
+    sha256 = joint_sha256(sources)
     return Dataset(name, {"report": Examples(dialogues=tuple(items))}, (), sha256, name_or_path)
 
 

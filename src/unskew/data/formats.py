@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from pathlib import PurePath
 
 from unskew.data import bbq, crows_pairs, stereoset, tabular
+from unskew.data.json_rows import json_lines, json_value, read_json
 from unskew.data.records import Faults, Parsed, Record
 from unskew.data.sources import TableSource, TextSource
 from unskew.errors import ConfigError, DataError, UnknownName
@@ -85,7 +85,7 @@ def detect(source: Source) -> str:
         first = next((row for rows in source.tables.values() for row in rows), None)
         return _kind_of_row(first, "datasets")
     suffix = PurePath(source.location.removesuffix(".gz")).suffix.lower()
-    value, first = _json_value(source.text), _json_value(_first_line(source.text))
+    value, first = json_value(source.text), json_value(_first_line(source.text))
     if isinstance(value, Mapping | list):
         if stereoset.clusters(value) is not None:
             return "stereoset"
@@ -134,8 +134,8 @@ def _table_records(source: TableSource) -> list[Record]:
 
 
 def _text_records(source: TextSource, format: str, faults: Faults) -> list[Record]:
-    is_json_lines = isinstance(_json_value(_first_line(source.text)), Mapping)
-    value = _json_value(source.text)
+    is_json_lines = isinstance(json_value(_first_line(source.text)), Mapping)
+    value = json_value(source.text)
     if format == "csv" or (format == "crows_pairs" and value is None and not is_json_lines):
         return _csv_records(source, faults)
     clusters = stereoset.clusters(value)
@@ -147,44 +147,12 @@ def _text_records(source: TextSource, format: str, faults: Faults) -> list[Recor
         return [Record("1", value)]
     if value is None and not is_json_lines:
         _parse_json(source)
-    return _json_lines(source.text, faults)
-
-
-def _json_lines(text: str, faults: Faults) -> list[Record]:
-    records = []
-    for i, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        value = _json_value(line)
-        if value is None:
-            faults.add(str(i), "line", "is not JSON", "write one JSON object on each line")
-        else:
-            records.append(Record(str(i), value))
-    return records
-
-
-def _json_value(text: str) -> object:
-    """Value of a JSON text, None where it is none. `null` is no row either."""
-    try:
-        return json.loads(text)
-    # Numbers of thousands of digits are a ValueError, and so are broken texts.
-    except (ValueError, RecursionError):
-        return None
+    return [Record(row, value) for row, value in json_lines(source.text, faults)]
 
 
 def _parse_json(source: TextSource) -> None:
-    """Raise with the place where the JSON of a file breaks."""
-    try:
-        json.loads(source.text)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{source.location}:{error.lineno}: column {error.colno}: broken JSON "
-            f"({error.msg}); the file may be truncated, fetch or write it again"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{source.location}: the JSON cannot be read ({error}); write it again"
-        ) from error
+    """Raise with the place where the JSON of a file breaks, or for what it is instead of rows."""
+    read_json(source)
     raise DataError(
         f"{source.location}: the JSON is neither an object nor a list; "
         "give StereoSet's layout, a list of objects or one object per line"

@@ -8,7 +8,9 @@ from functools import partial
 
 from unskew.data.bbq import is_bbq, load_bbq
 from unskew.data.bold import is_bold, load_bold
+from unskew.data.fairmt import is_fairmt, load_fairmt
 from unskew.data.holistic_bias import is_holistic_bias, load_holistic_bias
+from unskew.data.mt_bench import is_mt_bench, load_mt_bench
 from unskew.data.seat import is_seat, load_seat
 from unskew.data.understanding import LAYOUTS, holds, load_understanding
 from unskew.data.winobias import is_winobias, load_winobias
@@ -32,6 +34,8 @@ MEASURED: Mapping[str, Measured] = {
     "bold": Measured(is_bold, load_bold),
     "holistic_bias": Measured(is_holistic_bias, load_holistic_bias),
     "seat": Measured(is_seat, load_seat),
+    "fairmt": Measured(is_fairmt, load_fairmt),
+    "mt_bench": Measured(is_mt_bench, load_mt_bench),
     "winobias": Measured(is_winobias, load_winobias),
     "winogender": Measured(is_winogender, load_winogender),
     **{task: Measured(partial(holds, task), partial(load_understanding, task)) for task in LAYOUTS},

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -94,6 +94,7 @@ def open_folder(
     suffixes: tuple[str, ...],
     revision: str | None = None,
     configuration: str | None = None,
+    depth: int = 1,
 ) -> list[TextSource | TableSource]:
     """As `open_source`, but of a folder every file whose name ends in one of the suffixes.
 
@@ -102,6 +103,7 @@ def open_folder(
         suffixes: E.g. `(".jsonl",)`; each also with `.gz`.
         revision: As in `open_source`.
         configuration: As in `open_source`.
+        depth: Levels of folders to look through, at least 1.
 
     Raises:
         DataError: The folder holds no such file, or as in `open_source`.
@@ -109,13 +111,19 @@ def open_folder(
     folder = Path(name_or_path)
     if not folder.is_dir() or any((folder / name).is_file() for name in _SAVED_DATASET):
         return [open_source(name_or_path, revision, configuration)]
-    found = _files_ending(folder, suffixes)
+    found = _files_ending(folder, suffixes, depth)
     if not found:
         raise DataError(
             f"{folder}: holds no file that ends in {', '.join(suffixes)} (each also with .gz); "
             "name the file itself"
         )
     return [open_source(str(path), revision) for path in found]
+
+
+def joint_sha256(sources: Sequence[TextSource | TableSource]) -> str:
+    """Checksum of several sources in their order; of a single one its own."""
+    joined = "".join(source.sha256 for source in sources)
+    return joined if len(sources) == 1 else hashlib.sha256(joined.encode()).hexdigest()
 
 
 def first_line(path: Path) -> str:
@@ -170,9 +178,12 @@ def _only_data_file(folder: Path) -> Path:
     )
 
 
-def _files_ending(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def _files_ending(folder: Path, suffixes: tuple[str, ...], depth: int = 1) -> list[Path]:
+    levels = ("/".join("*" * level) for level in range(1, depth + 1))
     try:
-        files = sorted(p for p in folder.iterdir() if p.is_file())
+        # Globbing passes over a folder that cannot be read.
+        next(folder.iterdir(), None)
+        files = sorted(p for level in levels for p in folder.glob(level) if p.is_file())
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}; check the rights") from error
     return [p for p in files if p.name.removesuffix(".gz").endswith(suffixes)]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from unskew.data.sources import TableSource, TextSource, open_folder
+from unskew.data.sources import TableSource, TextSource, joint_sha256, open_folder
 from unskew.errors import DataError
 from unskew.types import Dataset, Document, Examples
 
@@ -43,8 +42,7 @@ def load_text(name_or_path: str, revision: str | None = None) -> Dataset:
     if not documents:
         raise DataError(f"{name_or_path}: there is no text in it; give a file with some")
     name = Path(name_or_path).name if Path(name_or_path).is_dir() else sources[0].name
-    joined = "".join(source.sha256 for source in sources)
-    sha256 = joined if len(sources) == 1 else hashlib.sha256(joined.encode()).hexdigest()
+    sha256 = joint_sha256(sources)
     return Dataset(name, {"report": Examples(documents=documents)}, (), sha256, name_or_path)
 
 

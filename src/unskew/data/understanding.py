@@ -7,7 +7,6 @@ AmazonPolarity, Zhang et al. 2015, arXiv 1509.01626. Prompts and labels are in `
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 import yaml
 
 from unskew.data.records import Faults, read_text
-from unskew.data.sources import TableSource, TextSource, first_line, open_folder
+from unskew.data.sources import TableSource, TextSource, first_line, joint_sha256, open_folder
 from unskew.errors import DataError
 from unskew.items import Labelled
 from unskew.types import Dataset, Examples
@@ -126,8 +125,7 @@ def load_understanding(task: str, name_or_path: str) -> Dataset:
     faults.raise_all()
     if not items:
         raise DataError(f"{name_or_path}: there is no text in it; give at least one row")
-    joined = "".join(source.sha256 for source in sources)
-    sha256 = joined if len(sources) == 1 else hashlib.sha256(joined.encode()).hexdigest()
+    sha256 = joint_sha256(sources)
     return Dataset(task, {"report": Examples(labelled=tuple(items))}, (), sha256, name_or_path)
 
 

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from unskew.chat import ChatRequest, Conversation
-from unskew.errors import BenchmarkError, ModelError
+from unskew.errors import BenchmarkError, DataError, ModelError
 from unskew.evaluation.generate import sample
 from unskew.models.tokens import Encoder
 from unskew.types import GenerationRequest, LikelihoodRequest, Segment
@@ -69,6 +69,39 @@ def as_likelihood(request: ChatRequest, tokenizer: Any) -> LikelihoodRequest:
     segments = tuple(Segment(f"{prompt}{gap}{o}", len(prompt)) for o in request.options)
     # A template writes its own start token.
     return LikelihoodRequest(request.id, segments, "separate" if is_template else "prefix")
+
+
+def refuse_too_long(requests: Sequence[ChatRequest], encoder: Encoder) -> None:
+    """Refuse conversations of several turns that replies of full length would drive out of context.
+
+    Told before anything is generated: it would come out hours later, at the last turn of one.
+
+    Args:
+        requests: Without options.
+        encoder: The model's tokeniser.
+
+    Raises:
+        DataError: The first is named, and how long replies may be.
+        ModelError: The chat template refuses a conversation.
+    """
+    longest: dict[str, int] = {}
+    for request in requests:
+        turns = len(request.turns)
+        text = rendered(encoder.tokenizer, request.turns, ("",) * (turns - 1))
+        ids = encoder.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        given = len(ids) + 1
+        if turns > 1 and given + turns * request.max_new_tokens > encoder.max_length:
+            longest[request.id] = (encoder.max_length - given) // turns
+    if not longest:
+        return
+    first, least = next(iter(longest)), min(longest.values())
+    mend = f"max_new_tokens may be {least} at the most"
+    if least < 1:
+        first, mend = min(longest, key=lambda i: longest[i]), "leave out those that are too long"
+    raise DataError(
+        f"{len(longest)} of {len(requests)} conversations, first {first!r}, do not fit the model's "
+        f"context of {encoder.max_length} tokens with replies of the length asked for; {mend}"
+    )
 
 
 def converse(

@@ -12,7 +12,7 @@ from itertools import chain
 from unskew.chat import ChatRequest
 from unskew.embeddings import EmbeddingRequest
 from unskew.errors import BenchmarkError
-from unskew.evaluation.chatting import as_likelihood
+from unskew.evaluation.chatting import as_likelihood, refuse_too_long
 from unskew.evaluation.prefixes import PackedRow, pack
 from unskew.models.tokens import Encoder, Tokens
 from unskew.types import (
@@ -86,17 +86,20 @@ def prepare(requests: Sequence[Request], encoder: Encoder, longest_packed: int) 
 
     Raises:
         BenchmarkError: A candidate of a divergence request is not a single token.
-        DataError: A text has nothing to score or is longer than the model's context.
+        DataError: A text has nothing to score or is longer than the model's context, or a
+            conversation would be.
     """
     chats = [r for r in requests if isinstance(r, ChatRequest)]
     likelihoods = [r for r in requests if isinstance(r, LikelihoodRequest)]
     likelihoods += [as_likelihood(r, encoder.tokenizer) for r in chats if r.options]
     divergences = [r for r in requests if isinstance(r, DivergenceRequest)]
+    spoken = tuple(r for r in chats if not r.options)
+    refuse_too_long(spoken, encoder)
     return Prepared(
         _likelihoods(likelihoods, encoder, longest_packed),
         _divergences(divergences, encoder),
         tuple(r for r in requests if isinstance(r, GenerationRequest)),
-        tuple(r for r in chats if not r.options),
+        spoken,
         _embedded(tuple(r for r in requests if isinstance(r, EmbeddingRequest)), encoder),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from unskew.chat import ChatRequest, JudgePrompt, JudgeReply
+from unskew.errors import DataError
 from unskew.evaluation.chatting import converse
 from unskew.judge_settings import JudgeModel
 from unskew.models.load import LoadedModel, load_model
@@ -64,5 +65,9 @@ class LocalJudge:
                 )
                 for i, prompt in enumerate(prompts[begin : begin + BATCH])
             ]
-            for place, found in converse(model, encoder, asked, 0).items():
+            try:
+                said = converse(model, encoder, asked, 0)
+            except DataError as error:
+                raise DataError(f"the judge {self._judge.model}: {error}") from error
+            for place, found in said.items():
                 replied(int(place), JudgeReply(found.replies[0]))

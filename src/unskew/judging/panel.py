@@ -52,7 +52,7 @@ class Panel:
     Args:
         judges: One or two.
         store: Replies that are there already, and where new ones go.
-        max_tokens: Limit of a reply.
+        max_tokens: Limit of a reply; that of each question if None.
         max_cost: USD, over all calls; None sets no limit.
         max_unparsed_share: Of the questions of one judge that may be lost or unreadable.
     """
@@ -62,7 +62,7 @@ class Panel:
         judges: Sequence[Judge],
         store: ReplyStore,
         *,
-        max_tokens: int = 256,
+        max_tokens: int | None = None,
         max_cost: float | None = None,
         max_unparsed_share: float = 0.05,
     ) -> None:
@@ -103,15 +103,21 @@ class Panel:
             )
         return judged
 
+    def _limit(self, prompt: JudgePrompt) -> int:
+        return self.max_tokens or prompt.max_tokens
+
+    def _key(self, judge: Judge, prompt: JudgePrompt) -> str:
+        return key_of(judge.identity, prompt, self._limit(prompt))
+
     def _missing(self, judge: Judge, prompts: Sequence[JudgePrompt]) -> dict[str, JudgePrompt]:
-        keys = {key_of(judge.identity, p, self.max_tokens): p for p in prompts}
+        keys = {self._key(judge, p): p for p in prompts}
         return {key: p for key, p in keys.items() if self.store.get(key) is None}
 
     def _estimate(self, judge: Judge, prompts: Sequence[JudgePrompt]) -> Estimate:
         missing = set(self._missing(judge, prompts).values())
         size = [sum(len(text.encode()) for _, text in p.messages) for p in missing]
         read = sum(math.ceil(n / BYTES_PER_TOKEN) for n in size)
-        written = len(size) * self.max_tokens
+        written = sum(self._limit(p) for p in missing)
         usd = None if judge.prices is None else _cost(judge.prices, read, written)
         stored = sum(p not in missing for p in prompts)
         return Estimate(judge.identity, len(prompts), stored, read, written, usd)
@@ -146,8 +152,8 @@ class Panel:
                 self._spend(judge, reply)
 
             if asked:
-                judge.ask(asked, self.max_tokens, replied)
-        found = [self.store.get(key_of(judge.identity, p, self.max_tokens)) for p in prompts]
+                judge.ask(asked, max(map(self._limit, asked)), replied)
+        found = [self.store.get(self._key(judge, p)) for p in prompts]
         texts = [None if reply is None else reply.text for reply in found]
         unread = [t for t in texts if t is not None and benchmark.verdict(t) is None]
         absent = sum(t is None for t in texts)

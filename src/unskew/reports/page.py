@@ -24,6 +24,7 @@ from unskew.reports.findings import (
 )
 from unskew.reports.formatting import format_interval, format_value
 from unskew.reports.guards import guard_rows
+from unskew.reports.others import meaning, other_tables
 from unskew.reports.plots import dumbbells, gap_distributions
 from unskew.reports.record import Decision, RunRecord
 from unskew.reports.stages import (
@@ -71,7 +72,7 @@ def page_html(record: RunRecord, gaps: Gaps) -> str:
         gaps: Preference gaps of single pairs; empty where there are none.
     """
     environment = page_environment()
-    environment.globals.update(contains_ideal=contains_ideal, in_words=_in_words)
+    environment.globals.update(contains_ideal=contains_ideal, in_words=_in_words, meaning=meaning)
     return environment.get_template("page.html.j2").render(_context(record, gaps))
 
 
@@ -104,6 +105,7 @@ def _context(record: RunRecord, gaps: Gaps) -> dict[str, Any]:
         "other_phases": [p for p in shown if p not in (BEFORE, AFTER)],
         "compared": _compared(record, found),
         "oracle_rows": oracle_rows(record),
+        "other_tables": other_tables(record),
     }
 
 

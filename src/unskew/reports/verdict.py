@@ -197,13 +197,24 @@ def _without_bias(record: RunRecord, damaged: Sequence[GuardRow]) -> Verdict:
         asked = record.find(benchmark=benchmark, split=REPORT)
         scores = [r for r in asked if r.metric in metrics and r.variant == asked[0].variant]
         if scores:
-            numbers = ", ".join(
-                f"{r.metric} {_number(r)} {format_interval(r)} in {r.phase}" for r in scores
-            )
-            return Verdict(f"{opening} overall {numbers}; ideal 0.", "measured once")
+            return Verdict(f"{opening} overall {_told(scores)}; ideal 0.", "measured once")
+    if scores := _of_a_judge(record):
+        opening = f"Measured by a judge alone: {scores[0].benchmark}"
+        return Verdict(f"{opening} overall {_told(scores)}; ideal 0.", "measured once")
     if any("_gap" in row.metric for row in record.find(benchmark="bold", split=REPORT)):
         return Verdict("Measured on generated text alone: see bold, by domain.", "measured once")
     return Verdict("Bias was not measured on the report split.", "not measured")
+
+
+def _told(scores: Sequence[MetricRow]) -> str:
+    return ", ".join(f"{r.metric} {_number(r)} {format_interval(r)} in {r.phase}" for r in scores)
+
+
+def _of_a_judge(record: RunRecord) -> list[MetricRow]:
+    """Both ratios of the first judged benchmark: with refusals among the unbiased, and without."""
+    judged = record.find(variant="judged", split=REPORT)
+    ratios = [row for row in judged if row.metric.startswith("bias_ratio")]
+    return [row for row in ratios if row.benchmark == ratios[0].benchmark]
 
 
 _WITHOUT_PAIRS = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from unskew.chat import ChatRequest, Conversation, Dialogue
+from unskew.chat import ChatRequest, Conversation, Dialogue, JudgePrompt
 from unskew.embeddings import Association, Embedding, EmbeddingRequest
 from unskew.items import ChoiceQuestion, Coreference, Descriptor, Labelled
 from unskew.rating import QUALITIES, Prompt
@@ -25,6 +25,11 @@ from unskew.types import (
     Request,
     SampleScore,
     SequenceScore,
+)
+
+TEMPLATES = (
+    JudgePrompt("first", (("system", "Grade."), ("user", "{question}: {answer}"))),
+    JudgePrompt("second", (("user", "{question_2}: {answer_2} after {answer_1}"),)),
 )
 
 
@@ -98,6 +103,7 @@ def dialogue(number, *, category="gender", turns=1, right=None, task="recognitio
         options=("1", "2"),
         right=number % 2 if right is None else right,
         references=("One.",) * turns,
+        judge_templates=TEMPLATES[:turns],
     )
 
 

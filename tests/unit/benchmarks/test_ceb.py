@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,8 @@ RIGHT = {d.id: d.right for d in DIALOGUES}
 
 
 def _benchmark(cls=CEBRecognition, dialogues=DIALOGUES):
-    return cls(Examples(dialogues=dialogues), split="report")
+    items = tuple(replace(item, task=cls.tasks[0]) for item in dialogues)
+    return cls(Examples(dialogues=items), split="report")
 
 
 def _saying(text_of, rank_of=lambda i: 0):
@@ -116,7 +119,5 @@ def test_the_number_in_a_reply(text, wanted):
 
 
 def test_a_prompt_without_a_target_is_refused():
-    from dataclasses import replace
-
     with pytest.raises(BenchmarkError, match="'gender-0000' has no right option"):
         _benchmark(dialogues=(replace(DIALOGUES[0], right=None),))

@@ -17,10 +17,11 @@ from unskew.chat import Conversation
 from unskew.errors import BenchmarkError
 from unskew.types import Examples
 
-TEN = tuple(replace(dialogue(i), cluster="") for i in range(10))
+TEN = tuple(replace(dialogue(i, task="continuation"), cluster="") for i in range(10))
 
 
 def _metrics(replies, judgements, second=(), cls=CEBContinuation, items=TEN):
+    items = tuple(replace(item, task=cls.tasks[0]) for item in items)
     benchmark = cls(Examples(dialogues=items), split="report")
     scores = []
     for i, request in enumerate(benchmark.requests()):
@@ -125,7 +126,9 @@ def test_the_judge_is_shown_input_and_reply_as_they_are():
 
 
 def test_some_of_each_category_in_a_fixed_order():
-    items = tuple(dialogue(i, category=c) for c in ("gender", "race") for i in range(9))
+    items = tuple(
+        dialogue(i, category=c, task="continuation") for c in ("gender", "race") for i in range(9)
+    )
     made = CEBContinuation(
         Examples(dialogues=items), split="report", per_category=2, max_new_tokens=5
     )

@@ -20,9 +20,11 @@ groups, which may be the same in every resample."""
 
 
 def examples(cls) -> Examples:
-    """With labelled texts of the one task that the benchmark is for."""
+    """With labelled texts and dialogues of a task that the benchmark is for."""
     labelled = tuple(replace(item, task=cls.name) for item in EXAMPLES.labelled)
-    return replace(EXAMPLES, labelled=labelled)
+    task = getattr(cls, "tasks", ("",))[0]
+    dialogues = tuple(replace(item, task=task) for item in EXAMPLES.dialogues)
+    return replace(EXAMPLES, labelled=labelled, dialogues=dialogues)
 
 
 @pytest.fixture(params=sorted(BENCHMARKS.built_in))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from unskew.chat import ChatRequest
-from unskew.errors import BenchmarkError, ModelError
+from unskew.errors import BenchmarkError, DataError, ModelError
 from unskew.evaluation import chatting
 from unskew.types import Generation
 
@@ -83,3 +83,25 @@ def test_a_template_that_refuses_is_named():
     tokenizer = SimpleNamespace(chat_template="t", apply_chat_template=refuse)
     with pytest.raises(ModelError, match=r"chat template refuses.*roles must alternate"):
         chatting.rendered(tokenizer, ("x",), ())
+
+
+@pytest.mark.parametrize("tokenizer", [PLAIN, TEMPLATE])
+def test_conversations_that_would_outgrow_the_context_are_refused_at_once(tokenizer):
+    """Worked by hand: words are tokens, and each turn has a reply of full length."""
+
+    class Words(SimpleNamespace):
+        def __call__(self, text, **options):
+            return SimpleNamespace(input_ids=text.replace("<", " <").replace(">", "> ").split())
+
+    # Four words, four marks of who speaks and the start token are 9; with two replies of ten, 29.
+    encoder = SimpleNamespace(tokenizer=Words(**vars(tokenizer)), max_length=29)
+    request = ChatRequest("a", ("one two", "three four"), max_new_tokens=10)
+    chatting.refuse_too_long([request], encoder)
+    longer = ChatRequest("b", ("one two", "three four five"), max_new_tokens=10)
+    with pytest.raises(DataError, match=r"1 of 2 conversations, first 'b'.*may be 9 at the most"):
+        chatting.refuse_too_long([request, longer], encoder)
+    long = ChatRequest("c", ("word " * 30, "more"), max_new_tokens=1)
+    with pytest.raises(DataError, match=r"2 of 2 conversations, first 'c'.*leave out those that"):
+        chatting.refuse_too_long([longer, long], encoder)
+    # A single turn is only cut where its prompt fills the context, as ever.
+    chatting.refuse_too_long([ChatRequest("d", ("word " * 25,), max_new_tokens=10)], encoder)

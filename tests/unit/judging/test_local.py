@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
+
 from unskew.chat import Conversation, JudgePrompt
+from unskew.errors import DataError
 from unskew.judge_settings import JudgeModel
 from unskew.judging import local
 from unskew.judging.local import LocalJudge
@@ -36,3 +39,15 @@ def test_a_real_model_judges(lab):
     prompts = [JudgePrompt("v", (("user", "Is this fair? Yes or No."),))] * 2
     judge.ask(prompts, 4, lambda place, reply: replies.update({place: reply.text}))
     assert replies[0] == replies[1]
+
+
+def test_a_judge_whose_context_is_too_short_is_named(monkeypatch):
+    def converse(*args):
+        raise DataError("563 tokens in 'x', but the model's context holds 512")
+
+    monkeypatch.setattr(local, "converse", converse)
+    loaded = SimpleNamespace(model=None, encoder=None)
+    judge = LocalJudge(JudgeModel(model="small", kind="local"), lambda name: loaded)
+    prompt = JudgePrompt("v", (("user", "Grade."),))
+    with pytest.raises(DataError, match="the judge small: 563 tokens"):
+        judge.ask([prompt], 8, lambda place, reply: None)

@@ -96,6 +96,28 @@ def test_the_estimate_by_hand(tmp_path):
     assert panel.spent_usd == pytest.approx(2 * (100 * 1 + 10 * 2) / 1e6)
 
 
+def test_a_question_sets_its_own_limit_unless_the_settings_do(tmp_path):
+    """A judge that explains itself before it grades needs more than one that says yes."""
+    limits = []
+
+    class Noting(Scripted):
+        def ask(self, prompts, max_tokens, replied):
+            limits.append(max_tokens)
+            super().ask(prompts, max_tokens, replied)
+
+    class Explained(Asks):
+        def judge_prompts(self, request, answer):
+            return (JudgePrompt("v1", (("user", answer.replies[0]),), max_tokens=700),)
+
+    requests, answers = _answers(2)
+    panel = _panel(tmp_path, Noting())
+    panel.judge(Asks(), requests, answers)
+    panel.judge(Explained(), requests, answers)
+    _panel(tmp_path, Noting(), max_tokens=9).judge(Explained(), requests, answers)
+    assert limits == [256, 700, 9]
+    assert [e.output_tokens for e in panel.estimates] == [2 * 256, 2 * 700]
+
+
 def test_nothing_is_asked_above_the_limit(tmp_path, capsys):
     judge = Scripted()
     requests, answers = _answers(3)

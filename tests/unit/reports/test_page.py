@@ -221,6 +221,24 @@ def test_one_phase_alone_makes_a_page() -> None:
     assert not page.unbalanced
 
 
+def test_benchmarks_that_are_neither_preference_nor_guard_have_tables() -> None:
+    record = example_record()
+    assert "Other benchmarks" not in Page(_without(metrics=record.metrics)).text
+    numbers = {("Fixed_<i>Format", "overall"): 30.0, ("Fixed_<i>Format", "gender"): 41.0}
+    judged = [
+        row(phase, "fairmt", metric, value + more, category=category, variant=variant, ideal=0.0)
+        for (variant, category), value in numbers.items()
+        for phase, more in (("before", 20.0), ("after", 0.0))
+        for metric in ("bias_ratio_all", "bias_ratio_non_refusal")
+    ]
+    page = Page(_without(metrics=[*record.metrics, *judged]))
+    assert not page.unbalanced
+    assert "fairmt, Fixed_<i>Format, by category" in page.text
+    for text in ("bias_ratio_all, gender", "bias_ratio_non_refusal", "50.0\u00a0%", "61.0\u00a0%"):
+        assert text in page.text
+    assert f"n {judged[0].n}; ideal 0, lower is better" in page.text
+
+
 def test_other_phases_stand_beside() -> None:
     record = example_record()
     other = [

@@ -193,6 +193,23 @@ def test_nothing_measured() -> None:
     assert verdict(record_of(*lms(92.0, 60.0))).level == "damaged"
 
 
+def test_a_judges_two_ratios_are_told_where_nothing_else_was_measured() -> None:
+    settings: dict[str, Any] = {"variant": "judged", "ideal": 0.0, "better": "lower", "width": 5.0}
+    ratios = [
+        row("evaluated", "fairmt", "bias_ratio_all", 30.0, **settings),
+        row("evaluated", "fairmt", "bias_ratio_non_refusal", 50.0, **settings),
+    ]
+    found = verdict(record_of(*ratios))
+    assert found.level == "measured once"
+    assert found.sentence.startswith(
+        "Measured by a judge alone: fairmt overall bias_ratio_all 30.0"
+    )
+    assert "bias_ratio_non_refusal 50.0\u00a0% [45.0, 55.0]" in found.sentence
+    grades = row("evaluated", "mt_bench", "score", 7.0, variant="single", ideal=10.0)
+    assert verdict(record_of(grades)).level == "not measured"
+    assert "StereoSet" in verdict(record_of(*ratios, *ss(BIASED, FAIR))).sentence
+
+
 def test_clear_is_more_than_the_half_widths_in_quadrature() -> None:
     # Half-widths 3 and 4 give 5.
     before = ss_row("before", "race", 60.0, width=3.0)

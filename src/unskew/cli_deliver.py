@@ -1,0 +1,145 @@
+"""Commands that deliver what a run left: onto a sibling, baked into its base, onto the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unskew.console import (
+    Columns,
+    Dtype,
+    Format,
+    OutputDir,
+    Revision,
+    Traceback,
+    columns,
+    explained,
+    node,
+    say,
+    tell,
+)
+
+
+@explained
+def transfer(
+    artifact: Annotated[Path, typer.Option("--artifact", help="Folder of an adapter.")],
+    model: Annotated[str, typer.Option("--model", help="The sibling checkpoint.")],
+    data: Annotated[str, typer.Option("--data", help="Pairs to measure on.")],
+    output_dir: OutputDir = Path("runs/transfer"),
+    scale: Annotated[float, typer.Option(help="Factor on the carried weights.")] = 1.0,
+    dtype: Dtype = "float32",
+    revision: Revision = None,
+    seed: Annotated[int, typer.Option(help="Seed of bootstrap and sampling.")] = 0,
+    data_format: Format = None,
+    column: Columns = None,
+    show_traceback: Traceback = False,
+) -> None:
+    """Carry debiasing weights to a sibling, e.g. from a base model to its instruction-tuned one.
+
+    Checks that the adapter fits, measures the sibling without and with it, and writes the adapter
+    for the sibling.
+    """
+    from unskew.scoring import DataSource
+    from unskew.scoring import transfer as carry
+
+    record = carry(
+        artifact,
+        model,
+        DataSource(data, data_format or "auto", columns(column)),
+        output_dir=output_dir,
+        scale=scale,
+        model_options={"dtype": dtype, "revision": revision},
+        seed=seed,
+    )
+    tell(record, output_dir)
+
+
+@explained
+def merge(
+    artifact: Annotated[
+        list[Path],
+        typer.Option("--artifact", help="Folder of an adapter or delta; with --edit also several."),
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Its base; the one it names if unset.")
+    ] = None,
+    output_dir: OutputDir = Path("runs/merged"),
+    edit: Annotated[
+        str | None,
+        typer.Option(help="Arithmetic on the deltas, e.g. `{name: negation, gamma: 0.5}`."),
+    ] = None,
+    dtype: Dtype = "float32",
+    revision: Revision = None,
+    show_traceback: Traceback = False,
+) -> None:
+    """Bake an adapter or delta into its base model: a folder that plain transformers loads."""
+    from unskew.merging import merge as bake
+
+    done = bake(
+        artifact,
+        model,
+        output_dir=output_dir,
+        edit=node(edit),
+        model_options={"dtype": dtype, "revision": revision},
+    )
+    say(f"model: {done.folder}")
+    say(f"largest difference of a logit to adapter on base: {done.max_logit_difference:.2g}")
+
+
+@explained
+def push(
+    artifact: Annotated[
+        Path, typer.Option(help="Folder of a run, of its adapter/ or delta/, or a merged model.")
+    ],
+    repo_id: Annotated[str, typer.Option("--repo-id", "--hub_model_id", help="OWNER/NAME.")],
+    output_dir: OutputDir = Path("runs/push"),
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Run whose numbers the card shows; needed for a merged model."),
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option("--license", help="The hub's word, e.g. apache-2.0; left out if unset."),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository private.")
+    ] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch; made where needed.")] = None,
+    commit_message: Annotated[
+        str, typer.Option("--commit-message", help="Of the commit.")
+    ] = "Upload what unskew made",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write the folder, upload nothing.")
+    ] = False,
+    show_traceback: Traceback = False,
+) -> None:
+    """Put what a run left on the Hugging Face hub, with a model card that shows its numbers.
+
+    The token is that of `hf auth login` or HF_TOKEN. Offline the folder is written, to be
+    uploaded later.
+
+    Example: `unskew push --artifact runs/mine --repo-id me/even-gpt2 --license mit
+    --output-dir runs/push`
+    """
+    from unskew.publishing import Upload
+    from unskew.publishing import push as push_folder
+
+    pushed = push_folder(
+        artifact,
+        repo_id,
+        output_dir=output_dir,
+        run=run,
+        licence=licence,
+        how=Upload(private, revision, commit_message),
+        dry_run=dry_run,
+    )
+    say(f"folder: {pushed.folder}")
+    if licence is None:
+        say("the card names no licence; give it with --license")
+    if pushed.url is None:
+        why = "--dry-run" if dry_run else "offline (HF_HUB_OFFLINE)"
+        say(f"nothing was uploaded, {why}; later: {pushed.later}")
+    else:
+        say(f"uploaded: {pushed.url}")

@@ -32,10 +32,12 @@ class FairMT(JudgedBias):
 
     Variants: `judged` over all tasks, and each task. Categories are groups.
 
-    Source: Fan et al. 2024, arXiv 2410.19317, section 4, and their `evaluation_*.py`. Departs:
-    replies are greedy instead of sampled (temperature .7, or .6 with top-p .9) and without their
-    system prompt; the question to the judge is ours (version `fairmt-bias-1`), since theirs takes
-    the opinion out of the text by patterns that fit no other data; phrases are found in any case.
+    Source: Fan et al. 2024, arXiv 2410.19317, and `generate_answer.py`, `evaluation_*.py` of the
+    repository at commit 717add1b. Departs: replies are greedy for every model, without their system
+    prompt and ban on repeated 6-grams (theirs: 200 tokens at temperature .7 from an API, 150 with
+    `top_k=1` from an open model); the question to the judge is ours (version `fairmt-bias-1`), as
+    theirs takes the opinion out of the text by patterns that fit no other data, and shows only the
+    fifth reply; phrases of refusal are found in any case.
     """
 
     name = "fairmt"

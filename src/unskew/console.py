@@ -60,7 +60,7 @@ Names = Annotated[
     str,
     typer.Option(
         "--benchmarks",
-        help="Names with commas between, or `auto`; NAME:PLACE for one on data of its own.",
+        help="Names with commas between, `auto` or `guard`; NAME:PLACE for one on data of its own.",
     ),
 ]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error was raised.")]

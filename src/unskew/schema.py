@@ -267,7 +267,8 @@ class EvaluationConfig(_Strict):
     """What is measured before and after, and on the way."""
 
     benchmarks: list[str] = ["auto"]
-    """`auto` takes every benchmark the data can serve; `NAME:PLACE` is one on data of its own."""
+    """`auto` takes every benchmark the data can serve, `guard` what unlearning must not damage;
+    `NAME:PLACE` is one on data of its own."""
     start: Literal["separate", "prefix"] = "separate"
     """How StereoSet scores the first token; see docs/benchmarks.md."""
     select_per_category: int = Field(default=250, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -9,12 +10,16 @@ from typing import Any, ClassVar
 
 from unskew.benchmarks._aggregation import DocumentBenchmark, finite, number
 from unskew.benchmarks._quantities import Quantity, pooled
+from unskew.benchmarks._refusals import is_refusal
 from unskew.errors import BenchmarkError
 from unskew.types import Answer, Examples, Generation, GenerationRequest, Request, SampleScore
 
-__all__ = ["SampledText", "distinct_2", "is_repetitive"]
+__all__ = ["SampledText", "distinct_2", "is_repetitive", "script_of"]
 
-_TEXT, _REPETITIVE, _EMPTY, _ENTROPY, _HAS_BIGRAMS, _DISTINCT = range(6)
+_TEXT, _REPETITIVE, _EMPTY, _ENTROPY, _HAS_BIGRAMS, _DISTINCT, _REFUSED, _OTHER, _LETTERS = range(9)
+
+_ONE_SCRIPT = {"HIRAGANA": "CJK", "KATAKANA": "CJK"}
+"""Japanese is written in all three."""
 
 
 def distinct_2(tokens: Sequence[int]) -> float | None:
@@ -33,13 +38,23 @@ def is_repetitive(tokens: Sequence[int]) -> bool:
     return max(runs.values(), default=0) > 3
 
 
+def script_of(text: str) -> str | None:
+    """Script of most letters, as Unicode names it (`LATIN`, `CYRILLIC`); None without a letter."""
+    names = (unicodedata.name(c, "").partition(" ")[0] for c in text if c.isalpha())
+    counts = Counter(_ONE_SCRIPT.get(name, name) for name in names if name)
+    return max(counts, key=lambda name: (counts[name], name)) if counts else None
+
+
 class SampledText(DocumentBenchmark):
     """Continues the first words of documents and looks for collapse.
 
     `distinct_2`: mean over texts of the share of different neighbouring token pairs.
     `repetition_rate`: texts in which some run of four tokens occurs more than three times.
-    `empty_share`: texts with no visible character. `mean_entropy`: of the next-token
-    distributions on the way, mean over texts; it has no ideal, compare it with the base model.
+    `empty_share`: texts with no visible character. `refusal_rate`: texts with a phrase of refusal.
+    `script_change_rate`: of the texts with letters, those whose letters are mostly of another
+    script than the prompt's; a change between languages of one script is not seen.
+    `mean_entropy`: of the next-token distributions on the way, mean over texts; it has no ideal,
+    compare it with the base model.
 
     Args:
         examples: With documents; prompts are taken at equal distances through all that have more
@@ -56,7 +71,7 @@ class SampledText(DocumentBenchmark):
     """
 
     name = "generation"
-    version = "1"
+    version = "2"
     quantities: ClassVar[tuple[Quantity, ...]] = (
         Quantity(
             "distinct_2", "fraction", None, "higher", pooled(_DISTINCT, _HAS_BIGRAMS), _HAS_BIGRAMS
@@ -65,6 +80,16 @@ class SampledText(DocumentBenchmark):
             "repetition_rate", "%", 0, "lower", pooled(_REPETITIVE, _TEXT, 100), interval="wilson"
         ),
         Quantity("empty_share", "%", 0, "lower", pooled(_EMPTY, _TEXT, 100), interval="wilson"),
+        Quantity("refusal_rate", "%", 0, "lower", pooled(_REFUSED, _TEXT, 100), interval="wilson"),
+        Quantity(
+            "script_change_rate",
+            "%",
+            0,
+            "lower",
+            pooled(_OTHER, _LETTERS, 100),
+            _LETTERS,
+            "wilson",
+        ),
         Quantity("mean_entropy", "nats", None, "closer", pooled(_ENTROPY, _TEXT)),
     )
 
@@ -107,12 +132,15 @@ class SampledText(DocumentBenchmark):
         assert isinstance(answer, Generation)
         finite(request.id, mean_entropy=answer.mean_entropy)
         distinct = distinct_2(answer.token_ids)
+        scripts = script_of(request.prompt), script_of(answer.text)
         values = {
             "prompt": request.prompt,
             "text": answer.text,
             "repetitive": float(is_repetitive(answer.token_ids)),
             "empty": float(not answer.text.strip()),
+            "refused": float(is_refusal(answer.text)),
             "mean_entropy": answer.mean_entropy,
+            **({} if None in scripts else {"other_script": float(scripts[0] != scripts[1])}),
             **({} if distinct is None else {"distinct_2": distinct}),
             "variant": "sampled",
         }
@@ -120,7 +148,7 @@ class SampledText(DocumentBenchmark):
 
     @classmethod
     def row(cls, score: SampleScore) -> Sequence[float]:
-        has_bigrams = "distinct_2" in score.values
+        has_bigrams, has_letters = (key in score.values for key in ("distinct_2", "other_script"))
         return (
             1.0,
             number(score, "repetitive"),
@@ -128,4 +156,7 @@ class SampledText(DocumentBenchmark):
             number(score, "mean_entropy"),
             float(has_bigrams),
             number(score, "distinct_2") if has_bigrams else 0.0,
+            number(score, "refused"),
+            number(score, "other_script") if has_letters else 0.0,
+            float(has_letters),
         )

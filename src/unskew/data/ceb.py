@@ -41,10 +41,12 @@ def load_ceb(name_or_path: str, task: Task, revision: str | None = None) -> Data
         revision: Branch, tag or commit of a hub id.
 
     Raises:
-        DataError: The content is wrong or of another task; `problems` lists every fault.
+        DataError: The content is wrong or of another task; `problems` lists every fault. Or it is
+            to be continued and about toxicity.
         MissingDataset: No such file or folder.
     """
     sources = open_folder(name_or_path, SUFFIXES, revision)
+    _refuse_toxicity(name_or_path, task)
     faults = Faults(name_or_path if len(sources) > 1 else sources[0].location)
     items = [
         item
@@ -58,6 +60,17 @@ def load_ceb(name_or_path: str, task: Task, revision: str | None = None) -> Data
     name = Path(name_or_path).name if Path(name_or_path).is_dir() else sources[0].name
     sha256 = joint_sha256(sources)
     return Dataset(name, {"report": Examples(dialogues=tuple(items))}, (), sha256, name_or_path)
+
+
+def _refuse_toxicity(name_or_path: str, task: Task) -> None:
+    # The prompts of -S and -T look alike; the name of the release's folder alone tells them apart.
+    folders = (Path(name_or_path).name, Path(name_or_path).absolute().parent.name)
+    if task in ("continuation", "conversation") and any(f.endswith("-T") for f in folders):
+        raise DataError(
+            f"{name_or_path}: is CEB's toxicity data by its folder's name, and the judge is asked "
+            f"about stereotypes; give CEB-{task.capitalize()}-S. Toxicity of what a model writes "
+            "is rated by a classifier (docs/classifiers.md)"
+        )
 
 
 recognition = partial(load_ceb, task="recognition")

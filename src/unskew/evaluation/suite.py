@@ -12,7 +12,9 @@ from unskew.evaluation.runner import Runner
 from unskew.protocols import Benchmark
 from unskew.types import Answer, Examples, Metric, Request, SampleScore
 
-AUTO = "auto"
+AUTO, GUARD = "auto", "guard"
+GUARDS = ("stereoset", "perplexity", "divergence", "reasoning", "slot", "generation")
+"""What `guard` stands for: what unlearning must not damage."""
 JudgeAnswers = Callable[
     ["Entry", Mapping[str, Request], Mapping[str, Answer]], Mapping[str, Answer]
 ]
@@ -43,7 +45,7 @@ class Measured:
 
 
 def benchmark_names(examples: Examples, asked: Sequence[str] = (AUTO,)) -> list[str]:
-    """The benchmarks asked for; `auto` stands for all that the examples can serve.
+    """The benchmarks asked for; `auto` and `guard` stand for those that the examples can serve.
 
     Raises:
         UnknownName: No such benchmark; the nearest is named.
@@ -52,8 +54,9 @@ def benchmark_names(examples: Examples, asked: Sequence[str] = (AUTO,)) -> list[
     served = [n for n in BENCHMARKS if BENCHMARKS.load(n).serves(examples)]
     names: list[str] = []
     for name in asked:
-        if name == AUTO:
-            names.extend(n for n in served if n not in names)
+        if name in (AUTO, GUARD):
+            among = served if name == AUTO else GUARDS
+            names.extend(n for n in served if n in among and n not in names)
             continue
         needs = BENCHMARKS.load(name).needs
         if not getattr(examples, needs):

@@ -86,6 +86,22 @@ GUARDS = (
         "Share of sampled texts that are empty.",
         5.0,
     ),
+    Guard(
+        "generation",
+        "refusal_rate",
+        "Refusals in sampled text",
+        "refusals",
+        "Share of sampled texts with a phrase of refusal, such as I cannot.",
+        5.0,
+    ),
+    Guard(
+        "generation",
+        "script_change_rate",
+        "Another script in sampled text",
+        "change of script",
+        "Share of sampled texts in another script than their prompt, as when the language changes.",
+        5.0,
+    ),
 )
 
 

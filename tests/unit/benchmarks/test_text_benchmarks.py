@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.benchmarks.scripted import ask, find, names, random_answers
 from unskew.benchmarks.divergence import DivergenceFromReference
-from unskew.benchmarks.generation import SampledText, distinct_2, is_repetitive
+from unskew.benchmarks.generation import SampledText, distinct_2, is_repetitive, script_of
 from unskew.benchmarks.perplexity import Perplexity
 from unskew.errors import BenchmarkError
 from unskew.types import (
@@ -137,6 +137,8 @@ def test_generation_metrics_by_hand():
         "distinct_2": (pytest.approx((1 / 6 + 1) / 2), 2),
         "repetition_rate": (pytest.approx(100 / 3), 3),
         "empty_share": (pytest.approx(100 / 3), 3),
+        "refusal_rate": (0.0, 3),
+        "script_change_rate": (0.0, 2),
         "mean_entropy": (2.0, 3),
     }
     assert scores[0].values["prompt"] == "Rain fell"
@@ -146,8 +148,29 @@ def test_generation_metrics_by_hand():
 def test_texts_without_token_pairs_have_no_distinct_2():
     benchmark = SampledText(TEXTS, split="report", num_prompt_words=2)
     metrics = benchmark.metrics(ask(benchmark, lambda _: Generation("", (), 0.0)))
-    assert names(metrics) == {"repetition_rate", "empty_share", "mean_entropy"}
+    assert names(metrics) == {"repetition_rate", "empty_share", "refusal_rate", "mean_entropy"}
     assert find(metrics, "empty_share").value == 100
+
+
+def test_a_model_that_refuses_or_changes_its_script_is_found_out():
+    answers = {
+        "a": Generation(" I can\u2019t write that.", (1, 2), 1.0),
+        "b": Generation(" \u0434\u043e\u0436\u0434\u044c, 3 mm", (1, 2), 1.0),
+        "c": Generation(" 12 : 7", (1, 2), 1.0),
+    }
+    benchmark = SampledText(TEXTS, split="report", num_prompt_words=2)
+    metrics = benchmark.metrics(ask(benchmark, lambda r: answers[r.id]))
+    assert find(metrics, "refusal_rate").value == pytest.approx(100 / 3)
+    changed = find(metrics, "script_change_rate")
+    assert (changed.value, changed.n) == (50.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [("größer 42", "LATIN"), ("дождь x", "CYRILLIC"), ("雨が降る", "CJK"), ("12 !", None)],
+)
+def test_script_is_that_of_most_letters(text, script):
+    assert script_of(text) == script
 
 
 def test_prompts_are_spread_over_the_long_documents():

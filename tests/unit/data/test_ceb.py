@@ -77,3 +77,22 @@ def test_the_public_files(lab):
             assert len(found) == 4 * each
             assert sum(d.right == 0 for d in found) == 2 * each
             assert len({d.cluster for d in found}) == 4 * 100
+
+
+@pytest.mark.parametrize("named", ["folder", "file"])
+def test_toxicity_data_are_not_judged_as_stereotypes(tmp_path, named):
+    prompt = "For the following beginning of a conversation: A: Hello."
+    folder = tmp_path / "CEB-Conversation-T"
+    folder.mkdir()
+    place = _write(folder / "gender.json", [{"prompt": prompt}])
+    with pytest.raises(DataError, match="give CEB-Conversation-S"):
+        load_ceb(str(folder) if named == "folder" else place, "conversation")
+    (tmp_path / "CEB-Conversation-S").mkdir()
+    fine = _write(tmp_path / "CEB-Conversation-S" / "gender.json", [{"prompt": prompt}])
+    assert len(load_ceb(fine, "conversation").splits["report"].dialogues) == 1
+
+
+def test_toxicity_is_a_task_like_another_where_a_number_is_chosen(tmp_path):
+    (tmp_path / "CEB-Recognition-T").mkdir()
+    place = _write(tmp_path / "CEB-Recognition-T" / "gender.json", [_row()])
+    assert len(load_ceb(place, "recognition").splits["report"].dialogues) == 1

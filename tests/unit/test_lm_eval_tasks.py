@@ -11,8 +11,12 @@ from tests.fixtures import gpt2_style_tokenizer, llama_style_tokenizer, tiny_mod
 from unskew.benchmarks.bbq import BBQ
 from unskew.benchmarks.crows_pairs import CrowsPairs
 from unskew.benchmarks.stereoset import StereoSet
+from unskew.benchmarks.winobias import WinoBias
+from unskew.benchmarks.winogender import Winogender
 from unskew.data.bbq import load_bbq
 from unskew.data.load import load_dataset
+from unskew.data.winobias import load_winobias
+from unskew.data.winogender import load_winogender
 from unskew.errors import DataError
 from unskew.evaluation.runner import Runner
 from unskew.lm_eval_tasks import task_folder
@@ -33,7 +37,8 @@ def model(request, tmp_path):
     style = request.param
     tokenizer = {"gpt2": gpt2_style_tokenizer, "llama": llama_style_tokenizer}[style]()
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    loaded = tiny_model(style, vocab_size=len(tokenizer))
+    length = {"gpt2": "n_positions", "llama": "max_position_embeddings"}[style]
+    loaded = tiny_model(style, vocab_size=len(tokenizer), **{length: 128})
     folder = tmp_path / "model"
     loaded.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -76,6 +81,33 @@ def _crows_pairs(path):
 def _bbq(path):
     rows = [_question(i) for i in range(32)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _winobias(folder):
+    folder.mkdir()
+    jobs = ("nurse", "clerk", "cook", "guard", "farmer", "janitor")
+    for side, words in (("pro", ("he", "she")), ("anti", ("she", "he"))):
+        lines = [
+            f"{n} The {job} met [the {jobs[n - 5]}] and [{words[n % 2]}] was {WORDS[n % 2]}."
+            for n, job in enumerate(jobs)
+        ]
+        (folder / f"{side}_stereotyped_type1.txt.test").write_text("\n".join(lines) + "\n")
+
+
+def _winogender(folder):
+    folder.mkdir()
+    rows = [
+        (f"{job}.client.{n % 2}.{gender}.txt", f"The {job} told the client that {word} is kind.")
+        for n, job in enumerate(("smith", "weaver", "nurse", "clerk"))
+        for gender, word in (("male", "he"), ("female", "she"), ("neutral", "they"))
+    ]
+    lines = ["sentid\tsentence", *("\t".join(row) for row in rows)]
+    (folder / "all_sentences.tsv").write_text("\n".join(lines) + "\n")
+    lines = ["occupation\tbergsma_pct_female\tbls_pct_female\tbls_year"]
+    lines += [
+        f"{job}\t50\t{n * 30}\t2015" for n, job in enumerate(("smith", "weaver", "nurse", "clerk"))
+    ]
+    (folder / "occupations-stats.tsv").write_text("\n".join(lines) + "\n")
 
 
 def _question(number):
@@ -161,6 +193,16 @@ CASES = {
         _bbq,
         lambda p: BBQ(load_bbq(str(p)).splits["report"], split="report"),
         ("s_amb", "s_dis", "accuracy_ambig", "accuracy_disambig", "accuracy_all"),
+    ),
+    "unskew_winobias": (
+        _winobias,
+        lambda p: WinoBias(load_winobias(str(p)).splits["report"], split="report"),
+        ("stereotype_gap", "accuracy_pro", "accuracy_anti", "accuracy"),
+    ),
+    "unskew_winogender": (
+        _winogender,
+        lambda p: Winogender(load_winogender(str(p)).splits["report"], split="report"),
+        ("gender_gap", "gotcha_gap", "accuracy", "occupation_share"),
     ),
 }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,10 @@ import datasets
 from unskew.benchmarks import BENCHMARKS
 from unskew.data.bbq import load_bbq
 from unskew.data.load import load_dataset
+from unskew.data.winobias import load_winobias
+from unskew.data.winogender import load_winogender
 from unskew.errors import DataError
-from unskew.items import ChoiceQuestion
+from unskew.items import ChoiceQuestion, Coreference
 from unskew.models.tokens import Encoder
 from unskew.types import (
     OVERALL,
@@ -55,7 +57,7 @@ class BiasTask:
     name: str
     benchmark: str
     load: Callable[[str], Dataset]
-    item: type[Pair | ChoiceQuestion]
+    item: type[Pair | ChoiceQuestion | Coreference]
     metrics: tuple[str, ...]
     options: Mapping[str, Any]
 
@@ -165,6 +167,13 @@ def _pairs(task: str) -> Callable[[str], Dataset]:
     return lambda place: load_dataset(place, tasks=[task], splits=None)
 
 
+def _questions_of_winobias(place: str) -> Dataset:
+    """Without the counterparts: a row of the harness has one context, and they have another."""
+    dataset = load_winobias(place)
+    asked = [replace(c, counterpart="") for c in dataset.splits["report"].coreferences]
+    return replace(dataset, splits={"report": Examples(coreferences=tuple(asked))})
+
+
 _OF_STEREOSET = ("ss", "lms", "icat", "mean_gap")
 intrasentence = BiasTask(
     "unskew_stereoset_intrasentence",
@@ -198,12 +207,30 @@ bbq = BiasTask(
     ("s_amb", "s_dis", "accuracy_ambig", "accuracy_disambig", "accuracy_all"),
     {},
 )
+winobias = BiasTask(
+    "unskew_winobias",
+    "winobias",
+    _questions_of_winobias,
+    Coreference,
+    ("stereotype_gap", "accuracy_pro", "accuracy_anti", "accuracy"),
+    {},
+)
+winogender = BiasTask(
+    "unskew_winogender",
+    "winogender",
+    load_winogender,
+    Coreference,
+    ("gender_gap", "gotcha_gap", "accuracy", "occupation_share"),
+    {},
+)
 
 # The harness finds plain attributes of this file only.
 intrasentence_data, intrasentence_scored = intrasentence.data, intrasentence.scored
 intersentence_data, intersentence_scored = intersentence.data, intersentence.scored
 crows_pairs_data, crows_pairs_scored = crows_pairs.data, crows_pairs.scored
 bbq_data, bbq_scored = bbq.data, bbq.scored
+winobias_data, winobias_scored = winobias.data, winobias.scored
+winogender_data, winogender_scored = winogender.data, winogender.scored
 
 ss, lms, icat, gap = (partial(intrasentence.metric, name) for name in intrasentence.metrics)
 stereotype_share, ties, crows_gap = (
@@ -211,4 +238,10 @@ stereotype_share, ties, crows_gap = (
 )
 s_amb, s_dis, accuracy_ambig, accuracy_disambig, accuracy_all = (
     partial(bbq.metric, name) for name in bbq.metrics
+)
+stereotype_gap, accuracy_pro, accuracy_anti, winobias_accuracy = (
+    partial(winobias.metric, name) for name in winobias.metrics
+)
+gender_gap, gotcha_gap, winogender_accuracy, occupation_share = (
+    partial(winogender.metric, name) for name in winogender.metrics
 )

@@ -70,6 +70,10 @@ def merge(
         str | None,
         typer.Option(help="Arithmetic on the deltas, e.g. `{name: negation, gamma: 0.5}`."),
     ] = None,
+    lora_rank: Annotated[
+        int | None,
+        typer.Option(min=1, help="Write a LoRA adapter of this rank, and how near it comes."),
+    ] = None,
     dtype: Dtype = "float32",
     revision: Revision = None,
     show_traceback: Traceback = False,
@@ -82,8 +86,13 @@ def merge(
         model,
         output_dir=output_dir,
         edit=node(edit),
+        lora_rank=lora_rank,
         model_options={"dtype": dtype, "revision": revision},
     )
+    if done.relative_error is not None:
+        say(f"adapter: {done.folder}")
+        say(f"share of the change that its rank leaves out (Frobenius): {done.relative_error:.3g}")
+        return
     say(f"model: {done.folder}")
     say(f"largest difference of a logit to adapter on base: {done.max_logit_difference:.2g}")
 

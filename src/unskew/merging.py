@@ -24,9 +24,10 @@ from unskew.hub.attach import attach
 from unskew.hub.changes import changes_in
 from unskew.hub.decoders import refuse_decoder
 from unskew.hub.deltas import is_delta
+from unskew.hub.lora_svd import lora_svd
 from unskew.hub.merge import merged
 from unskew.hub.projections import is_projection
-from unskew.models.deltas import AppliedDelta, combined
+from unskew.models.deltas import AppliedDelta, WeightDelta, combined, sparse
 from unskew.models.load import LoadedModel
 from unskew.models.logprobs import ScoringPath, collate
 from unskew.models.projections import fold
@@ -48,6 +49,9 @@ class Merged:
     """Largest difference of a logit to the base model with the adapter on it, over a few neutral
     sentences: what rounding the sum to the weights' precision costs. 0 for a weight delta, and
     after an edit, where the sum is what the model is."""
+    relative_error: float | None = None
+    """Frobenius norm of what an adapter's rank leaves out of the change, over that of the change;
+    None for a model folder."""
 
 
 def merge(
@@ -56,6 +60,7 @@ def merge(
     *,
     output_dir: str | Path,
     edit: Mapping[str, Any] | None = None,
+    lora_rank: int | None = None,
     model_options: Mapping[str, Any] | None = None,
 ) -> Merged:
     """Bake what a run left into its base model and write the result as a model folder.
@@ -68,6 +73,8 @@ def merge(
             artefact's manifest and the digests of what it was trained on.
         edit: What to do with the deltas before they are added, e.g. `{"name": "negation", "gamma":
             0.5}` or `{"name": "ties", "density": 0.2}`; each is held in memory whole.
+        lora_rank: Write the whole change as a LoRA adapter of this rank instead of a model folder,
+            as near as the rank allows: a masked change is of high rank, so read the error.
         model_options: Further fields of `ModelConfig`: dtype, revision, ...
 
     Raises:
@@ -95,21 +102,41 @@ def merge(
     config = checked(ModelConfig, {"name_or_path": name, **(model_options or {})})
     loaded = model_for(config, world_for(name, ""), keep_dropout=True)
     manifest = read_manifest(source)
-    if arithmetic is None:
+    difference, error = 0.0, None
+    if arithmetic is None and lora_rank is None:
         policy = attach(loaded, source)
         before = _logits(policy, loaded)
         result = _baked(policy, source)
         difference = (_logits(result, loaded) - before).abs().max().item()
     else:
-        changes = [changes_in(loaded, folder) for folder in sources]
-        AppliedDelta(loaded.model, combined(arithmetic.combine, changes))
-        result, difference = loaded.model, 0.0
-        manifest = manifest and replace(manifest, recipe=f"{manifest.recipe}, {dict(edit or {})}")
+        delta = _combined(loaded, sources, arithmetic)
+        result, error = _carrying(loaded, delta, lora_rank)
+        said = [str(dict(edit))] if edit else []
+        said += [] if error is None else [f"LoRA rank {lora_rank}, relative error {error:.3g}"]
+        manifest = manifest and replace(manifest, recipe=", ".join((manifest.recipe, *said)))
     seen = {digest for folder in sources for digest in read_seen(folder)}
     if is_main_process():
         save_artifact(result, loaded.tokenizer, target, manifest, seen)
     wait_for_everyone()
-    return Merged(target, name, difference)
+    return Merged(target, name, difference, error)
+
+
+def _combined(loaded: LoadedModel, sources: Sequence[Path], arithmetic: Any) -> WeightDelta:
+    changes = [changes_in(loaded, folder) for folder in sources]
+    if arithmetic is None:
+        return {name: sparse(change) for name, change in changes[0].items()}
+    return combined(arithmetic.combine, changes)
+
+
+def _carrying(
+    loaded: LoadedModel, delta: WeightDelta, lora_rank: int | None
+) -> tuple[Any, float | None]:
+    """The model with the change in its weights, or as an adapter and what that leaves out."""
+    if lora_rank is None:
+        AppliedDelta(loaded.model, delta)
+        return loaded.model, None
+    low = lora_svd(loaded.model, delta, lora_rank)
+    return low.model, low.relative_error
 
 
 def _baked(policy: Any, source: Path) -> Any:

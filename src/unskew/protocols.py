@@ -135,9 +135,9 @@ class UpdateRule(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
-Gradient = Literal["none", "base", "path", "rows"]
+Gradient = Literal["none", "base", "path", "rows", "absolute_rows"]
 """What a criterion needs: nothing; the mean gradient at the base model; its mean along the path to
-the shadow; or the mean over rows of the squared gradient."""
+the shadow; or the mean over rows of the squared gradient, or of its size."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from unskew.hub.deltas import load_delta
@@ -56,6 +57,19 @@ def test_a_run_under_a_mask(here, story, tmp_path, without_page):
     assert all(
         torch.equal(a, b) for a, b in zip(plain.parameters(), ours.parameters(), strict=True)
     )
+
+    words = ["merge", "--artifact", str(out / "delta"), "--lora-rank"]
+    said = here(*words, "2", "--output-dir", str(tmp_path / "rank 2"))
+    assert said.code == 0, said.err
+    assert 0.01 < float(said.out.split()[-1]) < 1
+    said = here(*words, "256", "--output-dir", str(tmp_path / "whole"))
+    assert said.code == 0, said.err
+    assert float(said.out.split()[-1]) < 1e-4
+    again = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(story.biased), tmp_path / "whole"
+    )
+    ids = torch.arange(1, 9)[None]
+    torch.testing.assert_close(again(ids).logits, plain(ids).logits, atol=1e-3, rtol=0)
 
 
 def test_a_run_is_not_resumed_under_another_mask(here, story, tmp_path, without_page):

@@ -55,19 +55,26 @@ class Delta:
 
 
 class Grad:
-    """Gradient of the loss at the base model, `|g|`, its size taken after all rows are summed.
+    """Gradient of the loss at the base model, `|g|`.
 
     Args:
         signed: Keep the sign, which `disentangle=project` needs; its size is taken there.
+        abs_before_sum: Take the size of each row's gradient and then the mean, so that rows which
+            pull a weight both ways do not cancel; another criterion, and a pass for each row.
+
+    Raises:
+        ConfigError: `signed` with `abs_before_sum`, which leaves no sign.
 
     Source: SalUn (Fan et al. 2024, arXiv 2310.12508), eq. 3. Departs: ranked, not cut at a level.
     """
 
-    gradient: Gradient = "base"
     needs_shadow = False
 
-    def __init__(self, signed: bool = False) -> None:
-        self.signed = signed
+    def __init__(self, signed: bool = False, abs_before_sum: bool = False) -> None:
+        if signed and abs_before_sum:
+            raise ConfigError("abs_before_sum leaves no sign; set signed=false, or leave it out")
+        self.signed, self.abs_before_sum = signed, abs_before_sum
+        self.gradient: Gradient = "absolute_rows" if abs_before_sum else "base"
 
     def score(self, seen: WeightEvidence) -> Float[Tensor, "..."]:
         assert seen.gradient is not None
@@ -77,11 +84,17 @@ class Grad:
 class GradWeight:
     """First-order change of the loss if the weight were 0, `|g w|`.
 
+    Args:
+        abs_before_sum: As in `Grad`.
+
     Source: SNIP (Lee et al. 2019, arXiv 1810.02340). Departs: not normalised over the model.
     """
 
-    gradient: Gradient = "base"
     needs_shadow = False
+
+    def __init__(self, abs_before_sum: bool = False) -> None:
+        self.abs_before_sum = abs_before_sum
+        self.gradient: Gradient = "absolute_rows" if abs_before_sum else "base"
 
     def score(self, seen: WeightEvidence) -> Float[Tensor, "..."]:
         assert seen.gradient is not None

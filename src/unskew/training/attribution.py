@@ -171,12 +171,13 @@ class Attribution:
         sums = {n: torch.zeros(p.shape) for n, p in parameters.items()}
         count = 0
         for point, weight in zip(points, weights, strict=True):
-            collecting = _collecting(parameters, sums, float(weight), squared=kind == "rows")
+            of = _OF_ROWS.get(kind, _as_it_is)
+            collecting = _collecting(parameters, sums, float(weight), of)
             with _only(self.model, parameters), self._at(float(point)), collecting:
-                for loss in self.losses(kind == "rows"):
+                for loss in self.losses(kind in _OF_ROWS):
                     loss.backward()
                     count += 1
-        if kind == "rows":
+        if kind in _OF_ROWS:
             sums = {n: s / count for n, s in sums.items()}
         return sums
 
@@ -200,20 +201,29 @@ def gauss_legendre(points: int) -> tuple[np.ndarray, np.ndarray]:
     return (nodes + 1) / 2, weights / 2
 
 
+def _as_it_is(gradient: Tensor) -> Tensor:
+    return gradient
+
+
+_OF_ROWS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "rows": torch.square,
+    "absolute_rows": torch.abs,
+}
+"""What is averaged of the gradients of single rows."""
+
+
 @contextmanager
 def _collecting(
     parameters: Mapping[str, nn.Parameter],
     sums: Mapping[str, Tensor],
     weight: float,
-    *,
-    squared: bool,
+    of: Callable[[Tensor], Tensor],
 ) -> Iterator[None]:
-    """Add each gradient, or its square, to the sums as soon as it is there, and drop it."""
+    """Add what is wanted of each gradient to the sums as soon as it is there, and drop it."""
 
     def collect(name: str) -> Callable[[Any], None]:
         def add(parameter: Any) -> None:
-            gradient = parameter.grad.float().cpu()
-            sums[name].add_(gradient.square() if squared else gradient, alpha=weight)
+            sums[name].add_(of(parameter.grad.float().cpu()), alpha=weight)
             parameter.grad = None
 
         return add

@@ -308,6 +308,34 @@ def test_fisher_takes_rows_one_by_one():
     torch.testing.assert_close(found, squares.sqrt(), atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("criterion", [Grad, GradWeight])
+def test_the_size_before_the_sum_is_another_criterion(criterion):
+    """Against a loop over rows; rows that pull both ways cancel in the other."""
+    model = tiny_model()
+    name = "transformer.h.1.mlp.c_fc.weight"
+    weight = model.get_parameter(name)
+    sizes, total = torch.zeros(weight.shape), torch.zeros(weight.shape)
+    for row in rows(6):
+        labels = torch.tensor([[-100] * row.first + list(row.ids[row.first :])])
+        model.zero_grad()
+        model(input_ids=torch.tensor([row.ids]), labels=labels).loss.backward()
+        sizes += weight.grad.abs() / 6
+        total += weight.grad / 6
+    model.zero_grad()
+    factor = weight.detach().abs() if criterion is GradWeight else 1.0
+    losses = nll_losses(ScoringPath(model), rows(6))
+    for before, wanted in ((True, sizes * factor), (False, total.abs() * factor)):
+        made = criterion(abs_before_sum=before)
+        found = scores(Attribution(model, [name], losses, made))[name]
+        torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-4)
+    assert (sizes > total.abs() + 1e-4).any()
+
+
+def test_a_size_has_no_sign():
+    with pytest.raises(ConfigError, match="abs_before_sum leaves no sign"):
+        Grad(signed=True, abs_before_sum=True)
+
+
 @pytest.mark.parametrize(
     "options", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"bias": "lora_only"}]
 )

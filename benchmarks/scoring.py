@@ -35,10 +35,13 @@ def requests_of(benchmark: Any) -> list[LikelihoodRequest]:
     return [r for r in benchmark.requests() if isinstance(r, LikelihoodRequest)]
 
 
-def split(segment: Segment) -> tuple[str, str]:
-    """Context and continuation, as the harness wants them."""
+def split(segment: Segment, start: str) -> tuple[str, str]:
+    """Context and continuation, as the harness wants them.
+
+    It puts a start token where there is no context, and leaves it out where there is one.
+    """
     context = segment.text[: segment.completion_start].rstrip()
-    return context, segment.text[len(context) :]
+    return (start + context if context else ""), segment.text[len(context) :]
 
 
 def ours(runner: Runner, requests: list[LikelihoodRequest]) -> Callable[[], list[float]]:
@@ -49,9 +52,9 @@ def ours(runner: Runner, requests: list[LikelihoodRequest]) -> Callable[[], list
     return score
 
 
-def theirs(harness: HFLM, segments: list[Segment]) -> Callable[[], list[float]]:
+def theirs(harness: HFLM, segments: list[Segment], start: str) -> Callable[[], list[float]]:
     instances = [
-        Instance(request_type="loglikelihood", doc={}, arguments=split(s), idx=i)
+        Instance(request_type="loglikelihood", doc={}, arguments=split(s, start), idx=i)
         for i, s in enumerate(segments)
     ]
     return lambda: [found[0] for found in harness.loglikelihood(instances, disable_tqdm=True)]
@@ -94,12 +97,16 @@ def main() -> None:
     harness = HFLM(
         pretrained=load_model(asked.model).model, tokenizer=loaded.tokenizer, batch_size=BATCH
     )
+    adds_start = loaded.tokenizer("a")["input_ids"][:1] == [loaded.encoder.start_id]
+    start = "" if adds_start else loaded.tokenizer.decode([loaded.encoder.start_id])
     print("| what | requests | unskew | HFLM | times | largest difference, nats |")
     print("|---|---|---|---|---|---|")
     for name, benchmark in benchmarks.items():
         requests = requests_of(benchmark)
         segments = [s for r in requests for s in r.segments]
-        fast, slow, off = measured(ours(runner, requests), theirs(harness, segments), asked.rounds)
+        fast, slow, off = measured(
+            ours(runner, requests), theirs(harness, segments, start), asked.rounds
+        )
         print(
             f"| {name} | {len(segments)} | {fast:.1f} s | {slow:.1f} s | {slow / fast:.2f}x | "
             f"{off:.2g} |",

@@ -71,7 +71,7 @@ def test_a_merged_model_needs_its_run_and_loads_without_peft(run, tmp_path):
         push(merged, "me/even", output_dir=tmp_path / "out", dry_run=True)
     pushed = push(merged, "me/even", run=run, output_dir=tmp_path / "out", dry_run=True)
     card = ModelCard.load(pushed.folder / "README.md")
-    assert card.data.library_name == "transformers"
+    assert card.data.to_dict()["library_name"] == "transformers"
     assert card.data.to_dict()["base_model_relation"] == "finetune"
     assert "AutoModelForCausalLM.from_pretrained('me/even')" in card.text
     assert "PeftModel" not in card.text

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unskew.errors import ArtifactError, HubRefused
 from unskew.files import atomic_folder
+from unskew.hub.artifacts import MANIFEST, read_manifest
 from unskew.hub.upload import check_card, check_repo_id, is_offline_mode, upload
 from unskew.output import new_folder
 from unskew.recipes import read_yaml
@@ -71,7 +72,8 @@ def push(
         dry_run: Upload nothing.
 
     Raises:
-        ArtifactError: There is no artefact, or no record of the run that made it.
+        ArtifactError: There is no artefact, no record of the run that made it, or the record is
+            not of this artefact, so that the card would show another's numbers.
         ConfigError: `repo_id` is no name of a repository, or `output_dir` holds something.
         HubRefused: The upload failed. The folder is there; the message says how to go on.
     """
@@ -79,6 +81,7 @@ def push(
     source = _artifact_in(Path(artifact))
     run_dir = _run_of(source, run)
     record = RunRecord.load(run_dir)
+    _refuse_others(source, record, run_dir)
     method, paper = _method(run_dir)
     target = new_folder(output_dir)
     with atomic_folder(target) as work:
@@ -118,6 +121,26 @@ def _run_of(source: Path, run: str | Path | None) -> Path:
             "made the artefact with --run"
         )
     return folder
+
+
+def _refuse_others(source: Path, record: RunRecord, run_dir: Path) -> None:
+    """Refuse a record that measured something else: another run, base, or an edited artefact."""
+    manifest = read_manifest(source)
+    if manifest is None:
+        raise ArtifactError(
+            f"{source} has no {MANIFEST}, so whose numbers are its own is not known"
+        )
+    measured = (
+        [] if record.model is None else [(record.model.fingerprint, manifest.base_fingerprint)]
+    )
+    if record.recipe:
+        measured.append((record.recipe, manifest.recipe))
+        measured.append((record.config_sha256, manifest.config_sha256))
+    if not measured or any(ours != theirs for ours, theirs in measured):
+        raise ArtifactError(
+            f"{run_dir} did not measure what is in {source}, by its {MANIFEST}; name the run that "
+            "made it, unedited, or measure it anew (unskew evaluate) and write a card of your own"
+        )
 
 
 def _method(run_dir: Path) -> tuple[str, str | None]:

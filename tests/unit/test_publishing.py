@@ -15,6 +15,24 @@ from unskew.errors import ArtifactError, ConfigError, HubRefused
 from unskew.publishing import Upload, push
 
 
+def _manifest(folder, **changes):
+    record = example_record()
+    assert record.model is not None
+    of_run = {
+        "recipe": record.recipe,
+        "unskew_version": "0",
+        "config_sha256": record.config_sha256,
+        "seed": 0,
+        "step": 3,
+        "base_model": record.model.name_or_path,
+        "base_fingerprint": record.model.fingerprint,
+        "model_type": "gpt2",
+        "tokenizer_fingerprint": "t",
+        "data_sha256": "d",
+    }
+    (folder / "method.json").write_text(json.dumps({**of_run, **changes}))
+
+
 @pytest.fixture
 def run(tmp_path):
     """A finished run with an adapter."""
@@ -22,6 +40,7 @@ def run(tmp_path):
     (folder / "adapter").mkdir(parents=True)
     (folder / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    _manifest(folder / "adapter")
     (folder / "config.yaml").write_text("recipe: mine\ndescription: What it does.\nsource: A 2025.")
     example_record().save(folder)
     return folder
@@ -48,6 +67,7 @@ def test_offline_the_folder_is_written_and_nothing_is_sent(run, tmp_path, monkey
         "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
+        "method.json",
     ]
     card = ModelCard.load(pushed.folder / "README.md")
     assert card.data.license == "apache-2.0"
@@ -67,6 +87,7 @@ def test_a_merged_model_needs_its_run_and_loads_without_peft(run, tmp_path):
     merged = tmp_path / "merged"
     merged.mkdir()
     (merged / "config.json").write_text("{}")
+    _manifest(merged)
     with pytest.raises(ArtifactError, match="name the run that made the artefact with --run"):
         push(merged, "me/even", output_dir=tmp_path / "out", dry_run=True)
     pushed = push(merged, "me/even", run=run, output_dir=tmp_path / "out", dry_run=True)
@@ -77,8 +98,35 @@ def test_a_merged_model_needs_its_run_and_loads_without_peft(run, tmp_path):
     assert "PeftModel" not in card.text
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config_sha256": "of another run"},
+        {"base_fingerprint": "of another base"},
+        {"recipe": "biasunlearn, {'name': 'negation', 'gamma': 0.5}"},
+        None,
+    ],
+)
+def test_the_card_never_shows_the_numbers_of_something_else(run, tmp_path, changes):
+    if changes is None:
+        (run / "adapter" / "method.json").unlink()
+    else:
+        _manifest(run / "adapter", **changes)
+    with pytest.raises(ArtifactError, match=r"did not measure what is in|has no method\.json"):
+        push(run, "me/even", output_dir=tmp_path / "out", dry_run=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_hostile_names_stay_text(run, tmp_path):
-    hostile_record().save(run)
+    record = hostile_record()
+    record.save(run)
+    assert record.model is not None
+    _manifest(
+        run / "adapter",
+        recipe=record.recipe,
+        config_sha256=record.config_sha256,
+        base_fingerprint=record.model.fingerprint,
+    )
     (run / "config.yaml").write_text(json.dumps({"description": HOSTILE, "source": HOSTILE}))
     pushed = push(run, "me/even", output_dir=tmp_path / "out", dry_run=True)
     card = ModelCard.load(pushed.folder / "README.md")

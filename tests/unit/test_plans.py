@@ -31,7 +31,7 @@ def test_every_run_of_a_plan_that_comes_along_is_valid(name):
     assert (
         len(set(hashes))
         == len(hashes)
-        == len(found.contenders) * len(found.seeds) * len(found.models)
+        == sum(c.num_seeds or len(found.seeds) for c in found.contenders) * len(found.models)
     )
 
 
@@ -52,6 +52,11 @@ def test_the_first_seed_of_all_comes_before_the_second_of_any():
         (1, "other"),
     ]
     assert tasks[0].folder == Path("m", "one", "seed=0")
+
+
+def test_what_draws_nothing_is_run_with_the_first_seed_alone():
+    tasks = plan(contenders=[{**ONE, "num_seeds": 1}, OTHER]).tasks()
+    assert [(t.seed, t.contender.name) for t in tasks] == [(0, "one"), (0, "other"), (1, "other")]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from unskew import config
 from unskew.errors import UnknownName
@@ -33,6 +33,8 @@ class Contender(_Strict):
     """`key=value`, over those of all contenders."""
     for_models: dict[str, tuple[str, ...]] = {}
     """Model -> `key=value` of this contender on that model alone."""
+    num_seeds: PositiveInt | None = None
+    """Of the plan's seeds the first so many, for a contender that draws nothing; all if null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,10 @@ class Plan(_Strict):
     def tasks(self) -> Iterator[Task]:
         """Every run: all contenders with the first seed before any with the second."""
         for model in self.models:
-            for seed in self.seeds:
+            for number, seed in enumerate(self.seeds):
                 for contender in self.contenders:
+                    if number >= (contender.num_seeds or len(self.seeds)):
+                        continue
                     overrides = (
                         *self.settings,
                         *_for(self.for_models, model),

@@ -64,6 +64,8 @@ def transfer(
         model_options={"dtype": dtype, "revision": revision},
         seed=seed,
     )
+    if (found := record.transfer) and found.distance:
+        say(f"distance from the base's weights, relative: {found.distance.relative:.3g}")
     tell(record, output_dir)
 
 

@@ -12,25 +12,31 @@ from unskew.assemble import choice_for, model_for, oracle_reference, world_for
 from unskew.benchmarks import BENCHMARKS
 from unskew.config import checked
 from unskew.datasource import DataSource
-from unskew.errors import ConfigError
-from unskew.hub.artifacts import digests, read_seen
+from unskew.errors import ConfigError, UnskewError
+from unskew.hub.artifacts import base_named_by, digests, read_seen
 from unskew.hub.carry import Carried, carry
 from unskew.hub.decoders import refuse_decoder
+from unskew.hub.distance import base_of, relative_distance
 from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
 from unskew.models.tokens import Encoder
 from unskew.output import new_folder
-from unskew.reports.record import RunRecord
-from unskew.schema import ChoiceConfig, EvaluationConfig, FloorConfig, ModelConfig
+from unskew.reports.record import NotMeasured, RunRecord
+from unskew.reports.transfer_record import Distance, Transfer
+from unskew.schema import WORLD, ChoiceConfig, EvaluationConfig, FloorConfig, ModelConfig
 from unskew.scoring import BASE, command_words, publish
 from unskew.stages.strength import StrengthSearch
 from unskew.training.launch import is_main_process
 from unskew.training.launch import start as start_processes
 from unskew.types import Dataset
+from unskew.world.teach import taught_world
 
 BEFORE, AFTER, STAGE = "before", "after", "transfer"
 CHOSEN_BY = "stereoset"
 STRENGTHS, REFINE = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0), 2
+UNRELATED = 1.0
+"""Relative distance of weights from which on they have nothing in common: independent ones of one
+size are the square root of 2 apart, what was trained further a few hundredths to tenths."""
 CHOICE = ChoiceConfig(
     window=1.0,
     over="average",
@@ -93,11 +99,13 @@ def transfer(
     carried = carry(loaded, artifact)
     # Tried on first, so that what does not fit costs no evaluation.
     carried.apply(STRENGTHS[0] if scale == "auto" else scale)()
+    distance, untold = _distance(carried, artifact, dtype=info.dtype)
     path = ScoringPath(carried.model)
     with carried.off():
         rows = measuring.report(BEFORE, path, loaded.encoder, {}, folder)
     references = {BASE: carried.reference, **oracle_reference(world)}
-    fields, seen = {}, read_seen(artifact)
+    fields: dict[str, Any] = {}
+    seen = read_seen(artifact)
     if scale == "auto":
         search = _searched(carried, measuring, loaded.encoder)
         strength, fields = search.strengths[search.best], _chosen(search, dataset, seen)
@@ -109,7 +117,15 @@ def transfer(
     if strength and is_main_process():
         carried.save(strength, folder, seen)
     command = command_words("transfer", source, seed, model=config, artifact=artifact, scale=scale)
-    missing = not_measured(rows)
+    told = Transfer(
+        artifact=str(artifact),
+        base_model=base_named_by(artifact),
+        strength=strength,
+        distance=distance,
+    )
+    fields["transfer"] = told
+    fields["warnings"] = [*fields.get("warnings", ()), *_doubts(distance)]
+    missing = [*not_measured(rows), *untold]
     record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing, model=info)
     return publish(record.model_copy(update=fields), folder)
 
@@ -146,3 +162,31 @@ def _chosen(search: StrengthSearch, dataset: Dataset, seen: Set[str]) -> dict[st
             "was split otherwise; it may look stronger on those than it is"
         ]
     return {name: fields[name] for name in ("history", "checkpoint", "warnings")}
+
+
+def _distance(
+    carried: Carried, artifact: Path, *, dtype: str
+) -> tuple[Distance | None, list[NotMeasured]]:
+    """How far the sibling is from the base, or why that is not known."""
+    try:
+        names = carried.touched()
+        folder = str(taught_world().biased) if base_named_by(artifact) == WORLD else None
+        base = base_of(artifact, folder=folder, dtype=dtype)
+        relative = relative_distance(carried.model, base, names)
+    except UnskewError as error:
+        return None, [NotMeasured(what="distance of the sibling from the base", why=str(error))]
+    return Distance(num_tensors=len(names), relative=relative), []
+
+
+def _doubts(distance: Distance | None) -> list[str]:
+    """Whether the model is a sibling of the base at all."""
+    if distance is None or 0 < distance.relative < UNRELATED:
+        return []
+    if not distance.relative:
+        return [
+            "the weights that the artefact changes are the base's own: nothing was carried over"
+        ]
+    return [
+        f"the weights that the artefact changes are {distance.relative:.2g} times their size away "
+        "from the base's, as far as those of unrelated models; is this a sibling?"
+    ]

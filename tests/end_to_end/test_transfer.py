@@ -55,6 +55,49 @@ def test_a_delta_is_carried_and_is_the_siblings_own(here, story, delta, tmp_path
     assert stereoset(tmp_path / "again", "evaluated") == stereoset(out, "after")
 
 
+def test_how_far_the_sibling_is_from_the_base(here, story, straight, tmp_path):
+    """Over the weights that the adapter changes; a base that is gone leaves a reason."""
+    lost = shutil.copytree(straight / "adapter", tmp_path / "lost")
+    told = json.loads((lost / "method.json").read_text())
+    (lost / "method.json").write_text(json.dumps({**told, "base_model": "gone/model"}))
+    runs = {}
+    for name, artifact, model in (
+        ("near", straight / "adapter", story.sibling),
+        ("same", straight / "adapter", story.biased),
+        ("lost", lost, story.sibling),
+    ):
+        out = tmp_path / f"to-{name}"
+        words = ["--artifact", str(artifact), "--model", str(model), "--data", str(story.pairs)]
+        runs[name] = said = here("transfer", *words, "--output-dir", str(out))
+        assert said.code == 0, said.err
+    near, same, gone = (RunRecord.load(tmp_path / f"to-{name}") for name in runs)
+    base, sibling = weights(story.biased), weights(story.sibling)
+    moved = [
+        n for n, t in merged(story.biased, straight / "adapter").items() if (t != base[n]).any()
+    ]
+    apart = sum((sibling[n] - base[n]).square().sum() for n in moved)
+    wanted = (apart / sum(base[n].square().sum() for n in moved)) ** 0.5
+    assert near.transfer is not None
+    assert near.transfer.base_model == str(story.biased)
+    assert near.transfer.distance is not None
+    assert near.transfer.distance.num_tensors == len(moved) == 8
+    assert near.transfer.distance.relative == pytest.approx(wanted.item(), rel=1e-5)
+    shown = f"{near.transfer.distance.relative:.3g}"
+    assert f"distance from the base's weights, relative: {shown}" in runs["near"].out
+    assert f"{shown} of their size" in (tmp_path / "to-near" / "report.html").read_text()
+    assert near.warnings == []
+    assert same.transfer is not None
+    assert same.transfer.distance is not None
+    assert same.transfer.distance.relative == 0
+    assert same.warnings == [
+        "the weights that the artefact changes are the base's own: nothing was carried over"
+    ]
+    assert gone.transfer is not None
+    assert gone.transfer.distance is None
+    (why,) = (m.why for m in gone.not_measured if m.what.startswith("distance"))
+    assert why == "the base 'gone/model' is not on this machine; fetch it first"
+
+
 def ids(folder, phase="after"):
     lines = (folder / "samples" / f"{phase}-stereoset.jsonl").read_text().splitlines()
     return {json.loads(line)["id"] for line in lines}

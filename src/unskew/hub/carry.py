@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unskew.errors import ArtifactError
 from unskew.hub.artifacts import attach_adapter, save_carried, scale_adapter
 from unskew.hub.deltas import delta_for_sibling, is_delta, save_carried_delta
 from unskew.hub.projections import attach_projection, is_projection, save_carried_projection
@@ -34,6 +35,8 @@ class Carried:
     """The model is the sibling alone in this context."""
     at: Callable[[float], AbstractContextManager[object]]
     """The model has the artefact on it in this context, so many times as strong."""
+    touched: Callable[[], Sequence[str]]
+    """Names of the weights it changes; an `ArtifactError` says why none can be named."""
     save: Callable[[float, Path, Iterable[str]], None]
     """Writes the sibling's artefact: its strength, the folder to make one in, and `digests` of what
     it was trained on or chosen by. Outside of `at`."""
@@ -74,7 +77,9 @@ def _adapter(loaded: LoadedModel, artifact: Path) -> Carried:
         return nullcontext() if strength == 1 else AdapterShadow(policy).at(strength)
 
     reference = reference_for(ScoringPath(policy))
-    return Carried(policy, reference, policy.disable_adapter, at, save)
+    return Carried(
+        policy, reference, policy.disable_adapter, at, lambda: AdapterShadow(policy).names, save
+    )
 
 
 def _delta(loaded: LoadedModel, artifact: Path) -> Carried:
@@ -86,7 +91,9 @@ def _delta(loaded: LoadedModel, artifact: Path) -> Carried:
     def save(strength: float, to: Path, seen: Iterable[str]) -> None:
         save_carried_delta(delta, loaded, artifact, to / DELTA, seen, strength=strength)
 
-    return Carried(model, reference, nullcontext, lambda s: _applied(model, delta, s), save)
+    return Carried(
+        model, reference, nullcontext, lambda s: _applied(model, delta, s), lambda: [*delta], save
+    )
 
 
 def _projection(loaded: LoadedModel, artifact: Path) -> Carried:
@@ -96,9 +103,12 @@ def _projection(loaded: LoadedModel, artifact: Path) -> Carried:
         with _as_strong(attached, strength):
             save_carried_projection(attached, loaded, artifact, to / PROJECTION, seen)
 
+    def touched() -> Sequence[str]:
+        raise ArtifactError("a projection changes hidden states and no weight")
+
     model = attached.model
     reference = reference_for(ScoringPath(model))
-    return Carried(model, reference, attached.off, lambda s: _as_strong(attached, s), save)
+    return Carried(model, reference, attached.off, lambda s: _as_strong(attached, s), touched, save)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from unskew.errors import ConfigError, DataError
 from unskew.files import write_text
 from unskew.reports.selection_record import ControlRow, Selection
 from unskew.reports.storage import problems_of, read_json
+from unskew.reports.transfer_record import Transfer
 from unskew.types import OVERALL, Better, Metric
 
 SCHEMA_VERSION = 1
@@ -229,6 +230,8 @@ class RunRecord(_Part):
     stages: list[StageRow] = []
     selections: list[Selection] = []
     controls: list[ControlRow] = []
+    transfer: Transfer | None = None
+    """Of an artefact that was carried to another model than its base."""
     proof_of_effect: ProofOfEffect | None = None
     generations: list[GeneratedText] = []
     not_measured: list[NotMeasured] = []

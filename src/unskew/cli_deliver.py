@@ -37,6 +37,14 @@ def transfer(
             help="Factor on the artefact; `auto` finds it on the data's select split, under floors."
         ),
     ] = "1",
+    original_run: Annotated[
+        Path | None,
+        typer.Option(
+            "--original-run",
+            help="Run that made the artefact, to hold its effect against; the folder around it "
+            "if unset.",
+        ),
+    ] = None,
     dtype: Dtype = "float32",
     revision: Revision = None,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and sampling.")] = 0,
@@ -61,11 +69,16 @@ def transfer(
         DataSource(data, data_format or "auto", columns(column)),
         output_dir=output_dir,
         scale=_scale(scale),
+        original_run=original_run,
         model_options={"dtype": dtype, "revision": revision},
         seed=seed,
     )
-    if (found := record.transfer) and found.distance:
-        say(f"distance from the base's weights, relative: {found.distance.relative:.3g}")
+    assert record.transfer is not None
+    if distance := record.transfer.distance:
+        say(f"distance from the base's weights, relative: {distance.relative:.3g}")
+    for kept in record.transfer.kept:
+        if kept.share:
+            say(f"kept of the effect on {kept.metric} ({kept.variant}): {kept.share.value:.0%}")
     tell(record, output_dir)
 
 

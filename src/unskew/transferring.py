@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from unskew import recording
 from unskew.assemble import choice_for, model_for, oracle_reference, world_for
 from unskew.benchmarks import BENCHMARKS
+from unskew.comparison.kept import share_kept
 from unskew.config import checked
 from unskew.datasource import DataSource
-from unskew.errors import ConfigError, UnskewError
-from unskew.hub.artifacts import base_named_by, digests, read_seen
+from unskew.errors import ConfigError, DataError, UnskewError
+from unskew.evaluation.processes import by_first
+from unskew.hub.artifacts import base_named_by, digests, read_manifest, read_seen
 from unskew.hub.carry import Carried, carry
 from unskew.hub.decoders import refuse_decoder
 from unskew.hub.distance import base_of, relative_distance
@@ -21,8 +24,8 @@ from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
 from unskew.models.tokens import Encoder
 from unskew.output import new_folder
-from unskew.reports.record import NotMeasured, RunRecord
-from unskew.reports.transfer_record import Distance, Transfer
+from unskew.reports.record import RECORD_FILE, NotMeasured, RunRecord
+from unskew.reports.transfer_record import Distance, Kept, Transfer
 from unskew.schema import WORLD, ChoiceConfig, EvaluationConfig, FloorConfig, ModelConfig
 from unskew.scoring import BASE, command_words, publish
 from unskew.stages.strength import StrengthSearch
@@ -56,6 +59,7 @@ def transfer(
     *,
     output_dir: str | Path,
     scale: float | Literal["auto"] = 1.0,
+    original_run: str | Path | None = None,
     model_options: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> RunRecord:
@@ -73,12 +77,16 @@ def transfer(
         output_dir: A new folder.
         scale: Factor on the artefact, > 0. `auto` chooses it on the select split of the data, least
             bias subject to `CHOICE`'s floors; the report split then has no part in it.
+        original_run: Folder of the run that made the artefact, against whose effect the one on the
+            sibling is held; by default the folder that the artefact lies in.
         model_options: Further fields of `ModelConfig`.
         seed: Of bootstrap and sampling.
 
     Raises:
         ArtifactError: The artefact does not fit the sibling, or has no factor to change.
-        ConfigError: scale is not positive, or there are no pairs to choose it by.
+        ConfigError: scale is not positive, there are no pairs to choose it by, or `original_run`
+            made another artefact.
+        DataError: `original_run` has no record that can be read.
 
     Source: BiasUnlearn, arXiv 2509.25673, Table 3.
     """
@@ -90,6 +98,7 @@ def transfer(
     start_processes(seed)
     folder, artifact = new_folder(output_dir), Path(artifact)
     refuse_decoder(artifact, "run its recipe on the other model, for its own strength")
+    original = _original(artifact, original_run)
     source = DataSource(data) if isinstance(data, str) else data
     world = world_for(model, source.name_or_path)
     dataset = _data(source, artifact, model, selects=scale == "auto")
@@ -99,7 +108,8 @@ def transfer(
     carried = carry(loaded, artifact)
     # Tried on first, so that what does not fit costs no evaluation.
     carried.apply(STRENGTHS[0] if scale == "auto" else scale)()
-    distance, untold = _distance(carried, artifact, dtype=info.dtype)
+    made_on = original.record.model if isinstance(original, _Run) else None
+    distance, untold = _distance(carried, artifact, dtype=(made_on or info).dtype)
     path = ScoringPath(carried.model)
     with carried.off():
         rows = measuring.report(BEFORE, path, loaded.encoder, {}, folder)
@@ -116,17 +126,22 @@ def transfer(
         rows += measuring.report(AFTER, path, loaded.encoder, references, folder)
     if strength and is_main_process():
         carried.save(strength, folder, seen)
-    command = command_words("transfer", source, seed, model=config, artifact=artifact, scale=scale)
+    options = {"artifact": artifact, "scale": scale, "original-run": original_run}
+    command = command_words("transfer", source, seed, model=config, **options)
+    missing = [*not_measured(rows), *untold]
+    record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing, model=info)
+    kept, unkept = by_first(lambda: _kept(_Run(folder, record), original, seed))
     told = Transfer(
         artifact=str(artifact),
         base_model=base_named_by(artifact),
         strength=strength,
         distance=distance,
+        original_run=str(original.folder) if isinstance(original, _Run) else None,
+        kept=kept,
     )
     fields["transfer"] = told
+    fields["not_measured"] = [*missing, *unkept]
     fields["warnings"] = [*fields.get("warnings", ()), *_doubts(distance)]
-    missing = [*not_measured(rows), *untold]
-    record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing, model=info)
     return publish(record.model_copy(update=fields), folder)
 
 
@@ -189,4 +204,48 @@ def _doubts(distance: Distance | None) -> list[str]:
     return [
         f"the weights that the artefact changes are {distance.relative:.2g} times their size away "
         "from the base's, as far as those of unrelated models; is this a sibling?"
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    folder: Path
+    record: RunRecord
+
+
+def _original(artifact: Path, given: str | Path | None) -> _Run | str:
+    """The run that made the artefact, or why it is not known."""
+    folder = artifact.resolve().parent if given is None else Path(given)
+    if given is None and not (folder / RECORD_FILE).is_file():
+        return "the artefact lies in no run's folder; name the run that made it (--original-run)"
+    try:
+        record = RunRecord.load(folder)
+    except DataError as error:
+        if given is not None:
+            raise
+        return str(error)
+    manifest = read_manifest(artifact)
+    if manifest is None or manifest.config_sha256 == record.config_sha256:
+        return _Run(folder, record)
+    why = f"{folder} did not make the artefact, whose settings were others (config_sha256)"
+    if given is not None:
+        raise ConfigError(f"{why}; name the run that did")
+    return f"{why}; name the run that did (--original-run)"
+
+
+def _kept(carried: _Run, original: _Run | str, seed: int) -> tuple[list[Kept], list[NotMeasured]]:
+    """The share of the effect that is left on the sibling, or why it is not known."""
+    what = "share of the effect that is kept"
+    if isinstance(original, str):
+        return [], [NotMeasured(what=what, why=original)]
+    ours, theirs = ((run.folder, run.record) for run in (carried, original))
+    try:
+        found = share_kept(ours, theirs, seed=seed)
+    except DataError as error:
+        return [], [NotMeasured(what=what, why=str(error))]
+    unclear = "on the base the effect itself is not told from none on these items"
+    return found, [
+        NotMeasured(what=f"{what}: {k.metric} ({k.variant})", why=unclear)
+        for k in found
+        if k.share is None
     ]

@@ -98,6 +98,53 @@ def test_how_far_the_sibling_is_from_the_base(here, story, straight, tmp_path):
     assert why == "the base 'gone/model' is not on this machine; fetch it first"
 
 
+def test_the_share_that_is_kept_is_told_where_the_runs_measured_the_same(
+    here, story, straight, delta, tmp_path
+):
+    """The folder around the artefact is the run; elsewhere it has to be named, and no other."""
+    moved = shutil.copytree(straight / "adapter", tmp_path / "moved")
+    common = ["--model", str(story.sibling), "--data", str(story.pairs)]
+    named = ["--original-run", str(straight)]
+    told = {}
+    for name, artifact, more in (
+        ("beside", straight / "adapter", []),
+        ("moved", moved, []),
+        ("named", moved, named),
+    ):
+        words = ["transfer", "--artifact", str(artifact), *common, *more]
+        told[name] = here(*words, "--output-dir", str(tmp_path / f"to-{name}"))
+        assert told[name].code == 0, told[name].err
+    beside, lone, again = (RunRecord.load(tmp_path / f"to-{name}") for name in told)
+    assert beside.transfer is not None
+    assert beside.transfer.original_run == str(straight)
+    assert [k.metric for k in beside.transfer.kept] == ["ss", "mean_gap"]
+    gap = beside.transfer.kept[1]
+    assert gap.share is not None
+    for effect, run in ((gap.base, straight), (gap.sibling, tmp_path / "to-beside")):
+        before, after = (
+            stereoset(run, p)["pair", "overall", "mean_gap"] for p in ("before", "after")
+        )
+        assert effect.value == pytest.approx(before[0] - after[0])
+        assert gap.n == before[1]
+    assert gap.share.value == pytest.approx(gap.sibling.value / gap.base.value)
+    shown = f"{100 * gap.share.value:.0f}"
+    assert f"kept of the effect on mean_gap (pair): {shown}%" in told["beside"].out
+    assert f"{shown}&nbsp;%" in (tmp_path / "to-beside" / "report.html").read_text()
+    assert lone.transfer is not None
+    assert lone.transfer.kept == []
+    assert [m.why for m in lone.not_measured if m.what.startswith("share of the effect")] == [
+        "the artefact lies in no run's folder; name the run that made it (--original-run)"
+    ]
+    assert again.transfer is not None
+    assert again.transfer.kept == beside.transfer.kept
+    assert f"--original-run {straight}" in again.reproduce
+    carried = tmp_path / "to-beside"
+    words = ["transfer", "--artifact", str(moved), *common, "--original-run", str(carried)]
+    said = here(*words, "--output-dir", str(tmp_path / "x"))
+    assert said.code == 2
+    assert "did not make the artefact" in said.err
+
+
 def ids(folder, phase="after"):
     lines = (folder / "samples" / f"{phase}-stereoset.jsonl").read_text().splitlines()
     return {json.loads(line)["id"] for line in lines}

@@ -92,6 +92,17 @@ class _Cell:
     """Of each cluster."""
     design: Design
 
+    def draws(self, quantities: Sequence[Quantity], num_resamples: int, seed: int) -> _Array:
+        """The quantities of resampled clusters, shape (resample, quantity)."""
+        return bootstrap(
+            statistic(quantities),
+            self.units,
+            self.groups,
+            design=self.design,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
+
 
 def is_crows_pairs(pairs: Sequence[Pair]) -> bool:
     """Whether these are CrowS-Pairs, whose rows say which way their first sentence points."""
@@ -250,18 +261,10 @@ class AggregatedBenchmark(ABC, Generic[Item]):
         Raises:
             BenchmarkError: The runs do not score the same items under the same variants.
         """
-        keys = [[(s.id, cls.variants(s)) for s in _by_id(run)] for run in scores.values()]
-        if any(key != keys[0] for key in keys[1:]):
-            raise BenchmarkError(
-                f"{cls.name}: the runs score different items or variants "
-                f"({' and '.join(str(len(key)) for key in keys)} scores); evaluate all on the "
-                "same data with the same options"
-            )
         places = {name: i for i, name in enumerate(scores)}
         found: dict[tuple[str, str, str], dict[tuple[str, str], Difference]] = {}
-        for cells in zip(*(cls._cells(run) for run in scores.values()), strict=True):
+        for cells, shared in cls._paired_cells(scores):
             one = cells[0]
-            shared = [q for q in cls.quantities if all(_count(q, cell) for cell in cells)]
             compared = paired_differences(
                 statistic(shared),
                 [cell.units for cell in cells],
@@ -278,6 +281,51 @@ class AggregatedBenchmark(ABC, Generic[Item]):
                     continue
                 found[one.variant, one.category, quantity.name] = of_pair
         return found
+
+    @classmethod
+    def resampled(
+        cls,
+        scores: Mapping[str, Sequence[SampleScore]],
+        *,
+        num_resamples: int = 2000,
+        seed: int = 0,
+    ) -> dict[tuple[str, str, str], dict[str, tuple[float, _Array]]]:
+        """Value and resamples of each run, by variant, category and metric, then by its name.
+
+        A resample is of the same items in all runs, so what is made of several of them is paired.
+
+        Args:
+            scores: Of each run, by its name.
+            num_resamples: Of the bootstrap.
+            seed: Of it.
+
+        Raises:
+            BenchmarkError: As in `differences`.
+        """
+        found: dict[tuple[str, str, str], dict[str, tuple[float, _Array]]] = {}
+        for cells, shared in cls._paired_cells(scores):
+            for name, cell in zip(scores, cells, strict=True):
+                values = statistic(shared)(group_sums(cell.units, cell.groups)).tolist()
+                draws = cell.draws(shared, num_resamples, seed)
+                for i, quantity in enumerate(shared):
+                    key = (cell.variant, cell.category, quantity.name)
+                    found.setdefault(key, {})[name] = values[i], draws[:, i]
+        return found
+
+    @classmethod
+    def _paired_cells(
+        cls, scores: Mapping[str, Sequence[SampleScore]]
+    ) -> Iterator[tuple[tuple[_Cell, ...], list[Quantity]]]:
+        """The same cell of each run, and the quantities that all of them have."""
+        keys = [[(s.id, cls.variants(s)) for s in _by_id(run)] for run in scores.values()]
+        if any(key != keys[0] for key in keys[1:]):
+            raise BenchmarkError(
+                f"{cls.name}: the runs score different items or variants "
+                f"({' and '.join(str(len(key)) for key in keys)} scores); evaluate all on the "
+                "same data with the same options"
+            )
+        for cells in zip(*(cls._cells(run) for run in scores.values()), strict=True):
+            yield cells, [q for q in cls.quantities if all(_count(q, cell) for cell in cells)]
 
     @classmethod
     def _cells(cls, scores: Sequence[SampleScore]) -> Iterator[_Cell]:
@@ -306,14 +354,7 @@ class AggregatedBenchmark(ABC, Generic[Item]):
     ) -> Iterator[Metric]:
         present = [q for q in cls.quantities if _count(q, cell)]
         drawn = [q for q in present if q.interval.startswith("bootstrap")]
-        draws = bootstrap(
-            statistic(drawn),
-            cell.units,
-            cell.groups,
-            design=cell.design,
-            num_resamples=num_resamples if drawn else 0,
-            seed=seed,
-        )
+        draws = cell.draws(drawn, num_resamples if drawn else 0, seed)
         draws_of = {q.name: draws[:, i] for i, q in enumerate(drawn)}
         values = statistic(present)(group_sums(cell.units, cell.groups))
         for quantity, value in zip(present, values.tolist(), strict=True):
@@ -335,22 +376,6 @@ class AggregatedBenchmark(ABC, Generic[Item]):
                 better=quantity.better,
                 unit=quantity.unit,
             )
-
-
-class DocumentBenchmark(AggregatedBenchmark[Document]):
-    """Base of the benchmarks on plain text.
-
-    Raises:
-        BenchmarkError: A document is empty.
-    """
-
-    needs = "documents"
-
-    def __init__(self, examples: Examples, *, split: str, **options: Any) -> None:
-        super().__init__(examples, split=split, **options)
-        for document in self.items.values():
-            if not document.text.strip():
-                raise BenchmarkError(f"{self.name}: document {document.id!r} is empty; remove it")
 
 
 def _category(item: AnyItem) -> str:

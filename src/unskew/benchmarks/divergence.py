@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from unskew.benchmarks._aggregation import DocumentBenchmark, finite, number
+from unskew.benchmarks._aggregation import finite, number
+from unskew.benchmarks._documents import DocumentBenchmark
 from unskew.benchmarks._quantities import Quantity, pooled
 from unskew.types import (
     Answer,

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from unskew.benchmarks._aggregation import DocumentBenchmark, finite, number
+from unskew.benchmarks._aggregation import finite, number
+from unskew.benchmarks._documents import DocumentBenchmark
 from unskew.benchmarks._quantities import Quantity, pooled
 from unskew.benchmarks._refusals import is_refusal
 from unskew.errors import BenchmarkError

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from unskew.benchmarks._aggregation import DocumentBenchmark, finite, number
+from unskew.benchmarks._aggregation import finite, number
+from unskew.benchmarks._documents import DocumentBenchmark
 from unskew.benchmarks._quantities import Quantity, pooled
 from unskew.statistics import Sums
 from unskew.types import (

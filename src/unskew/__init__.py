@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from unskew.comparison.compare import compare
     from unskew.merging import merge
     from unskew.run import unlearn
-    from unskew.scoring import evaluate, transfer
+    from unskew.scoring import evaluate
     from unskew.sweeping import sweep
     from unskew.tracing import trace
+    from unskew.transferring import transfer
 
 __all__ = ["compare", "evaluate", "merge", "sweep", "trace", "transfer", "unlearn"]
 __version__ = "0.1.0"
@@ -22,7 +23,7 @@ _HOMES = {
     "merge": "unskew.merging",
     "sweep": "unskew.sweeping",
     "trace": "unskew.tracing",
-    "transfer": "unskew.scoring",
+    "transfer": "unskew.transferring",
     "unlearn": "unskew.run",
 }
 

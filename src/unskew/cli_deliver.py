@@ -24,7 +24,9 @@ from unskew.console import (
 
 @explained
 def transfer(
-    artifact: Annotated[Path, typer.Option("--artifact", help="Folder of an adapter.")],
+    artifact: Annotated[
+        Path, typer.Option("--artifact", help="Folder of an adapter, delta or projection.")
+    ],
     model: Annotated[str, typer.Option("--model", help="The sibling checkpoint.")],
     data: Annotated[str, typer.Option("--data", help="Pairs to measure on.")],
     output_dir: OutputDir = Path("runs/transfer"),
@@ -38,11 +40,14 @@ def transfer(
 ) -> None:
     """Carry debiasing weights to a sibling, e.g. from a base model to its instruction-tuned one.
 
-    Checks that the adapter fits, measures the sibling without and with it, and writes the adapter
-    for the sibling.
+    Checks that the artefact fits, measures the sibling without and with it, and writes the
+    sibling's own.
+
+    Example: `unskew transfer --artifact runs/mine/adapter --model my/instruct-sibling --data
+    pairs.jsonl --output-dir runs/sibling`
     """
-    from unskew.scoring import DataSource
-    from unskew.scoring import transfer as carry
+    from unskew.datasource import DataSource
+    from unskew.transferring import transfer as carry
 
     record = carry(
         artifact,

@@ -23,11 +23,10 @@ from unskew.decoding import attach_decoder
 from unskew.errors import BenchmarkError, ConfigError, DataError
 from unskew.evaluation.own_data import is_own
 from unskew.hub.attach import attach_beside_base
-from unskew.hub.carry import carry
-from unskew.hub.decoders import is_decoder, refuse_decoder
+from unskew.hub.decoders import is_decoder
 from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
-from unskew.models.reference import ModelReference, reference_for
+from unskew.models.reference import ModelReference
 from unskew.output import new_folder
 from unskew.protocols import JudgesPredictions
 from unskew.recipes import read_yaml
@@ -40,7 +39,7 @@ from unskew.training.launch import start as start_processes
 from unskew.types import Examples
 
 PHASE = "evaluated"
-BEFORE, AFTER, BASE = "before", "after", "base"
+BASE = "base"
 
 
 def evaluate(  # noqa: PLR0913 - one parameter for each option
@@ -153,67 +152,6 @@ def evaluate_predictions(
     command = command_words("evaluate", source, seed, predictions=predictions)
     missing = not_measured(rows)
     record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing)
-    return publish(record, folder)
-
-
-def transfer(
-    artifact: str | Path,
-    model: str,
-    data: str | DataSource,
-    *,
-    output_dir: str | Path,
-    scale: float = 1.0,
-    model_options: Mapping[str, Any] | None = None,
-    seed: int = 0,
-) -> RunRecord:
-    """Carry an adapter or projection to another checkpoint of the family; measure before, after.
-
-    The debiasing weights are added to the sibling as they are: `W_sibling + scale (alpha / r) B A`.
-    `adapter/` in the output folder is the adapter for the sibling. A projection acts on the
-    sibling's hidden states as it did on its own base's, and is written as `projection/`.
-
-    Args:
-        artifact: Folder of an adapter or projection.
-        model: The sibling: hub id or folder.
-        data: Where the pairs are.
-        output_dir: A new folder.
-        scale: Factor on the adapter or projection, > 0.
-        model_options: Further fields of `ModelConfig`.
-        seed: Of bootstrap and sampling.
-
-    Raises:
-        ArtifactError: The adapter does not fit the sibling.
-        ConfigError: scale is not positive.
-
-    Source: BiasUnlearn, arXiv 2509.25673, Table 3.
-    """
-    if not scale > 0:
-        raise ConfigError(
-            f"scale is {scale}; it must be positive (1 carries the weights over whole)"
-        )
-    config = checked(ModelConfig, {"name_or_path": model, **(model_options or {})})
-    start_processes(seed)
-    folder = new_folder(output_dir)
-    refuse_decoder(Path(artifact), "run its recipe on the other model, for its own strength")
-    source = DataSource(data) if isinstance(data, str) else data
-    world = world_for(model, source.name_or_path)
-    dataset = source.load(artifact, model)
-    measuring = Measuring(dataset, EvaluationConfig(), seed)
-    loaded = model_for(config, world)
-    info = recording.model_info(loaded)
-    # The adapter is tried on first, so that one that does not fit costs no evaluation.
-    carried = carry(loaded, Path(artifact), scale)
-    policy = carried.model
-    path = ScoringPath(policy)
-    with policy.disable_adapter():
-        rows = measuring.report(BEFORE, path, loaded.encoder, {}, folder)
-    references = {BASE: reference_for(path), **oracle_reference(world)}
-    rows += measuring.report(AFTER, path, loaded.encoder, references, folder)
-    if is_main_process():
-        carried.save(folder)
-    command = command_words("transfer", source, seed, model=config, artifact=artifact, scale=scale)
-    missing = not_measured(rows)
-    record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing, model=info)
     return publish(record, folder)
 
 

@@ -35,7 +35,7 @@ LAYERS = [
     {"measuring", "datasource", "decoding"},
     {"stages"},
     {"pipeline", "scoring", "merging", "publishing"},
-    {"run", "tracing", "estimating", "judgement"},
+    {"run", "tracing", "transferring", "estimating", "judgement"},
     {"executing"},
     {"executors", "sweeping", "planning"},
     {"demo"},

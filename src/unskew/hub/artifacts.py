@@ -25,6 +25,7 @@ MANIFEST = "method.json"
 SEEN = "trained_on.txt"
 ADAPTER_CONFIG = "adapter_config.json"
 DECODER_FILE = "decoder.json"
+DELTA_FILE = "delta.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,24 @@ def scale_adapter(model: Any, scale: float) -> None:
     model.peft_config["default"].lora_alpha *= scale
 
 
-def save_carried(model: Any, loaded: LoadedModel, artifact: Path, folder: Path) -> None:
+def sibling_manifest(artifact: Path, loaded: LoadedModel) -> Manifest | None:
+    """The manifest of an artefact with another model as its base; None where it has none.
+
+    Args:
+        artifact: Folder of the artefact.
+        loaded: The other model, without the artefact.
+    """
+    manifest = read_manifest(artifact)
+    if manifest is None:
+        return None
+    return replace(
+        manifest, base_model=loaded.name_or_path, base_fingerprint=fingerprint(loaded.model)
+    )
+
+
+def save_carried(
+    model: Any, loaded: LoadedModel, artifact: Path, folder: Path, seen: Iterable[str]
+) -> None:
     """Write an adapter that was put on another base than its own, with that base's name.
 
     Args:
@@ -136,14 +154,11 @@ def save_carried(model: Any, loaded: LoadedModel, artifact: Path, folder: Path) 
         loaded: The other base.
         artifact: Where the adapter came from.
         folder: Becomes the adapter of the other base.
+        seen: `digests` of what it was trained on or chosen by.
     """
     model.peft_config["default"].base_model_name_or_path = loaded.name_or_path
-    manifest = read_manifest(artifact)
-    if manifest is not None:
-        manifest = replace(
-            manifest, base_model=loaded.name_or_path, base_fingerprint=fingerprint(loaded.model)
-        )
-    save_artifact(model, loaded.tokenizer, folder, manifest, read_seen(artifact))
+    manifest = sibling_manifest(artifact, loaded)
+    save_artifact(model, loaded.tokenizer, folder, manifest, seen)
 
 
 def attach_adapter(loaded: LoadedModel, folder: str | Path, *, any_base: bool = False) -> Any:
@@ -202,8 +217,13 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
             )
         return
     model_type = text_model_type(loaded.model)
-    marks = {ADAPTER_CONFIG: "adapter", "projection.json": "projection", DECODER_FILE: "decoder"}
-    kind = next((k for file, k in marks.items() if (folder / file).is_file()), "delta")
+    marks = {
+        ADAPTER_CONFIG: "adapter",
+        "projection.json": "projection",
+        DECODER_FILE: "decoder",
+        DELTA_FILE: "delta",
+    }
+    kind = next((k for file, k in marks.items() if (folder / file).is_file()), "model")
     if manifest.model_type != model_type:
         raise ArtifactError(
             f"the {kind} in {folder} is for model type {manifest.model_type!r}, "
@@ -214,9 +234,10 @@ def check_fit(loaded: LoadedModel, folder: Path, *, any_base: bool) -> None:
             f"{loaded.name_or_path!r} has another vocabulary than the model behind {folder}; "
             "its weights cannot be carried over"
         )
+    is_fixed = kind in ("decoder", "model")
     if not any_base and manifest.base_fingerprint != fingerprint(loaded.model):
         raise ArtifactError(
             f"{loaded.name_or_path!r} is not the model the {kind} in {folder} was made on "
             f"({manifest.base_model!r}); "
-            f"{'name that one' if kind == 'delta' else 'use unskew transfer to carry it over'}"
+            f"{'name that one' if is_fixed else 'use unskew transfer to carry it over'}"
         )

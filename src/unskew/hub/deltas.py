@@ -22,13 +22,20 @@ from torch import Tensor
 
 from unskew.errors import ArtifactError, ConfigError
 from unskew.files import atomic_folder, write_json
-from unskew.hub.artifacts import MANIFEST, Manifest, check_fit, read_manifest, write_seen
-from unskew.models.deltas import AppliedDelta, SparseTensor, WeightDelta, base_digest
+from unskew.hub.artifacts import (
+    DELTA_FILE,
+    MANIFEST,
+    Manifest,
+    check_fit,
+    read_manifest,
+    sibling_manifest,
+    write_seen,
+)
+from unskew.models.deltas import AppliedDelta, SparseTensor, WeightDelta, base_digest, scaled
 from unskew.models.load import DTYPES, LoadedModel
 from unskew.models.logprobs import ScoringPath, collate
 from unskew.types import Segment
 
-DELTA_FILE = "delta.safetensors"
 FORMAT = "unskew_delta"
 VERSION = 1
 SKIP = 65535
@@ -105,20 +112,52 @@ def apply_saved_delta(loaded: LoadedModel, folder: Path) -> AppliedDelta:
         ArtifactError: There is no delta, or it was made on another model, which includes the model
             that carries it already.
     """
-    if not is_delta(folder):
-        raise ArtifactError(f"no {DELTA_FILE} in {folder}; give a run's delta folder")
-    if read_manifest(folder) is None:
-        raise ArtifactError(
-            f"no {MANIFEST} in {folder}, so its base is not known; save the delta again"
-        )
-    check_fit(loaded, folder, any_base=False)
-    delta, header = _read(folder)
+    delta, header = _read_for(loaded, folder, any_base=False)
     if base_digest(loaded.model, delta) != header["base_sha256"]:
         raise ArtifactError(
             f"the weights of {loaded.name_or_path!r} that the delta in {folder} changes are not "
             "those it was made on; does the model carry it already, or is it of another precision?"
         )
     return AppliedDelta(loaded.model, delta)
+
+
+def delta_for_sibling(loaded: LoadedModel, folder: Path) -> WeightDelta:
+    """A saved delta that fits a model other than its base, in architecture and vocabulary.
+
+    Args:
+        loaded: The other model; it stays as it is.
+        folder: Where `save_delta` wrote.
+
+    Raises:
+        ArtifactError: There is no delta, or it does not fit the model.
+    """
+    delta, _ = _read_for(loaded, folder, any_base=True)
+    base_digest(loaded.model, delta)  # Refuses names and shapes that the model does not have.
+    return delta
+
+
+def save_carried_delta(
+    delta: WeightDelta,
+    loaded: LoadedModel,
+    artifact: Path,
+    folder: Path,
+    seen: Iterable[str],
+    *,
+    strength: float,
+) -> None:
+    """Write a delta that belongs on another base than its own, with that base's name.
+
+    Args:
+        delta: As it was made.
+        loaded: The other base, without the delta.
+        artifact: Where the delta came from.
+        folder: Becomes the delta of the other base.
+        seen: `digests` of what it was trained on or chosen by.
+        strength: Factor that is written into the values.
+    """
+    manifest = sibling_manifest(artifact, loaded)
+    assert manifest is not None
+    save_delta(scaled(delta, strength), loaded.model, folder, manifest, seen)
 
 
 @torch.no_grad()
@@ -143,6 +182,20 @@ def delta_reload_difference(
         theirs = path.logits(path.states(batch))
         applied.undo()
     return (ours - theirs).abs().max().item()
+
+
+def _read_for(
+    loaded: LoadedModel, folder: Path, *, any_base: bool
+) -> tuple[WeightDelta, Mapping[str, Any]]:
+    """The delta and its header, once manifest and model agree."""
+    if not is_delta(folder):
+        raise ArtifactError(f"no {DELTA_FILE} in {folder}; give a run's delta folder")
+    if read_manifest(folder) is None:
+        raise ArtifactError(
+            f"no {MANIFEST} in {folder}, so its base is not known; save the delta again"
+        )
+    check_fit(loaded, folder, any_base=any_base)
+    return _read(folder)
 
 
 def _read(folder: Path) -> tuple[WeightDelta, Mapping[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -14,8 +14,15 @@ from safetensors.torch import load, save
 
 from unskew.errors import ArtifactError
 from unskew.files import atomic_folder, write_json
-from unskew.hub.artifacts import MANIFEST, Manifest, check_fit, read_manifest, read_seen, write_seen
-from unskew.models.load import LoadedModel, fingerprint
+from unskew.hub.artifacts import (
+    MANIFEST,
+    Manifest,
+    check_fit,
+    read_manifest,
+    sibling_manifest,
+    write_seen,
+)
+from unskew.models.load import LoadedModel
 from unskew.models.projections import AttachedProjection, Site
 from unskew.protocols import Erasure
 
@@ -106,7 +113,11 @@ def attach_projection(
 
 
 def save_carried_projection(
-    attached: AttachedProjection, loaded: LoadedModel, artifact: Path, folder: Path
+    attached: AttachedProjection,
+    loaded: LoadedModel,
+    artifact: Path,
+    folder: Path,
+    seen: Iterable[str],
 ) -> None:
     """Write a projection that was put on another base than its own, with that base's name.
 
@@ -115,11 +126,8 @@ def save_carried_projection(
         loaded: The other base.
         artifact: Where the projection came from.
         folder: Becomes the projection of the other base.
+        seen: `digests` of what it was fitted on or chosen by.
     """
-    manifest = read_manifest(artifact)
+    manifest = sibling_manifest(artifact, loaded)
     assert manifest is not None
-    manifest = replace(
-        manifest, base_model=loaded.name_or_path, base_fingerprint=fingerprint(loaded.model)
-    )
-    stored = StoredProjection(attached.settled, attached.site)
-    save_projection(stored, folder, manifest, read_seen(artifact))
+    save_projection(StoredProjection(attached.settled, attached.site), folder, manifest, seen)

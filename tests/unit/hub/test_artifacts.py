@@ -145,7 +145,7 @@ def test_a_scaled_adapter_adds_as_much_less(base, saved, tmp_path):
     whole = layer.get_delta_weight("default").clone()
     scale_adapter(model, 0.25)
     torch.testing.assert_close(layer.get_delta_weight("default"), 0.25 * whole)
-    save_carried(model, loaded(base), folder, tmp_path / "carried")
+    save_carried(model, loaded(base), folder, tmp_path / "carried", read_seen(folder))
     again = attach_adapter(loaded(base), tmp_path / "carried")
     layer = again.base_model.model.transformer.h[0].attn.c_attn
     torch.testing.assert_close(layer.get_delta_weight("default"), 0.25 * whole)

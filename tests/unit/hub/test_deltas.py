@@ -19,6 +19,7 @@ from tests.unit.hub.saved import folder_of, manifest
 from unskew.errors import ArtifactError, ConfigError
 from unskew.hub.artifacts import Manifest, digests, read_manifest, read_seen
 from unskew.hub.attach import attach, attach_beside_base
+from unskew.hub.carry import carry
 from unskew.hub.deltas import (
     SKIP,
     _from_gaps,
@@ -132,7 +133,10 @@ def test_a_model_that_carries_it_already_is_refused(base, saved):
     [
         ({"model_type": "llama"}, "the delta in .* is for model type 'llama'"),
         ({"tokenizer_fingerprint": "0"}, "has another vocabulary than the model behind"),
-        ({"base_fingerprint": "0"}, "is not the model the delta in .* was made on .*name that one"),
+        (
+            {"base_fingerprint": "0"},
+            "is not the model the delta in .* was made on .*use unskew transfer to carry it over",
+        ),
     ],
 )
 def test_another_base_is_refused(base, tmp_path, changes, message):
@@ -151,6 +155,55 @@ def test_a_delta_beside_its_base(base, saved):
     model, reference = attach_beside_base(loaded(base), folder)
     assert torch.equal(logits(reference.path.model), plain)
     assert not torch.equal(logits(model), plain)
+
+
+@pytest.fixture
+def sibling(tmp_path):
+    model = tiny_model()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    return loaded(folder_of(model, tmp_path / "sibling"))
+
+
+def test_carried_to_a_sibling_it_is_the_siblings_own(saved, sibling, tmp_path):
+    """Added there to the bit, taken off to the bit, and saved for no other model."""
+    folder, delta = saved
+    plain = logits(sibling.model)
+    carried = carry(sibling, folder)
+    with carried.at(0.5):
+        changed = logits(sibling.model)
+        with carried.reference.frozen():
+            assert torch.equal(logits(carried.reference.path.model), plain)
+    with carried.off():
+        assert torch.equal(logits(sibling.model), plain)
+    wanted = AppliedDelta(sibling.model, delta, 0.5)
+    assert torch.equal(logits(sibling.model), changed)
+    wanted.undo()
+    carried.save(0.5, tmp_path / "out", ["seen"])
+    attach(sibling, tmp_path / "out" / "delta")
+    assert torch.equal(logits(sibling.model), changed)
+    assert not torch.equal(changed, plain)
+    info = read_manifest(tmp_path / "out" / "delta")
+    assert info.base_model == sibling.name_or_path
+    assert info.base_fingerprint != read_manifest(folder).base_fingerprint
+    assert read_seen(tmp_path / "out" / "delta") == {"seen"}
+
+
+def test_a_delta_of_other_shapes_is_not_carried(base, tmp_path):
+    origin = loaded(base)
+    wide = {NAMES[0]: sparse(torch.ones(32, 100))}
+    wider = loaded(base).model
+    wider.get_submodule(NAMES[0].removesuffix(".weight")).weight = torch.nn.Parameter(
+        torch.ones(32, 100)
+    )
+    save_delta(wide, wider, tmp_path / "delta", manifest(origin), ())
+    with pytest.raises(ArtifactError, match=r"of shape \[32, 100\], the model has the shape"):
+        carry(origin, tmp_path / "delta")
+    info = manifest(origin, tokenizer_fingerprint="0")
+    save_delta(delta_of(origin.model), origin.model, tmp_path / "other", info, ())
+    with pytest.raises(ArtifactError, match="has another vocabulary than the model behind"):
+        carry(origin, tmp_path / "other")
 
 
 def test_merged_it_is_the_model_in_memory(base, saved, tmp_path):

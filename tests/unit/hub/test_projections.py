@@ -83,11 +83,13 @@ def test_it_changes_no_weight_so_it_is_no_delta(base, saved):
 
 def test_carried_to_a_sibling(sibling, saved, tmp_path):
     before = logits(sibling.model)
-    carried = carry(sibling, saved, 0.5)
-    after = logits(carried.model)
-    with carried.model.disable_adapter():
+    carried = carry(sibling, saved)
+    with carried.at(0.5):
+        after = logits(carried.model)
+        assert not torch.equal(after, before)
+    with carried.off():
         assert torch.equal(logits(carried.model), before)
-    carried.save(tmp_path / "out")
+    carried.save(0.5, tmp_path / "out", read_seen(saved))
     written = tmp_path / "out" / "projection"
     found = read_manifest(written)
     assert found is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from unskew.console import (
     say,
     tell,
 )
+from unskew.errors import ConfigError
 
 
 @explained
@@ -30,7 +31,12 @@ def transfer(
     model: Annotated[str, typer.Option("--model", help="The sibling checkpoint.")],
     data: Annotated[str, typer.Option("--data", help="Pairs to measure on.")],
     output_dir: OutputDir = Path("runs/transfer"),
-    scale: Annotated[float, typer.Option(help="Factor on the carried weights.")] = 1.0,
+    scale: Annotated[
+        str,
+        typer.Option(
+            help="Factor on the artefact; `auto` finds it on the data's select split, under floors."
+        ),
+    ] = "1",
     dtype: Dtype = "float32",
     revision: Revision = None,
     seed: Annotated[int, typer.Option(help="Seed of bootstrap and sampling.")] = 0,
@@ -41,7 +47,7 @@ def transfer(
     """Carry debiasing weights to a sibling, e.g. from a base model to its instruction-tuned one.
 
     Checks that the artefact fits, measures the sibling without and with it, and writes the
-    sibling's own.
+    sibling's own. A sibling may need less or more of it than the base did: `--scale auto`.
 
     Example: `unskew transfer --artifact runs/mine/adapter --model my/instruct-sibling --data
     pairs.jsonl --output-dir runs/sibling`
@@ -54,11 +60,25 @@ def transfer(
         model,
         DataSource(data, data_format or "auto", columns(column)),
         output_dir=output_dir,
-        scale=scale,
+        scale=_scale(scale),
         model_options={"dtype": dtype, "revision": revision},
         seed=seed,
     )
     tell(record, output_dir)
+
+
+def _scale(text: str) -> Any:
+    """A number, or the word `auto`.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f"--scale is {text!r}; give a number above 0, or auto") from error
 
 
 @explained

@@ -9,6 +9,7 @@ from pathlib import Path
 from unskew.assemble import refuse_world_settings, with_neutral_text
 from unskew.data.load import load_dataset
 from unskew.data.measured import MEASURED, measured_format
+from unskew.data.splits import DEFAULT_SPLITS
 from unskew.errors import ConfigError, LeakageError
 from unskew.hub.artifacts import digests, read_seen
 from unskew.schema import WORLD
@@ -26,14 +27,17 @@ class DataSource:
     categories: Sequence[str] | None = None
     tasks: Sequence[str] | None = None
 
-    def load(self, *learners: str | Path | None) -> Dataset:
+    def load(self, *learners: str | Path | None, selects: bool = False) -> Dataset:
         """The data set, without the pairs that an adapter or model learned from or was chosen by.
 
         Args:
             *learners: Folders that may hold a list of such pairs.
+            selects: Set aside the select split that a run on these data has, whoever saw it; the
+                rest is reported on.
 
         Raises:
             LeakageError: They learned from all of them.
+            ConfigError: These data have no select split.
         """
         if self.name_or_path == WORLD:
             given = {"format": self.format != "auto", "columns": self.columns}
@@ -44,6 +48,8 @@ class DataSource:
             given = [name for name, value in {**pairs_only, "tasks": self.tasks}.items() if value]
             if given:
                 raise ConfigError(f"{found} has no {', '.join(given)}; leave them out")
+            if selects:
+                raise ConfigError(f"{found} is for reports alone, so nothing can be chosen on it")
             return with_neutral_text(MEASURED[found].load(self.name_or_path))
         whole = load_dataset(
             self.name_or_path,
@@ -51,16 +57,18 @@ class DataSource:
             columns=self.columns,
             categories=self.categories,
             tasks=self.tasks,
-            splits=None,
+            splits=DEFAULT_SPLITS if selects else None,
         )
         return with_neutral_text(_unseen(whole, [Path(f) for f in learners if f is not None]))
 
 
 def _unseen(whole: Dataset, learners: Sequence[Path]) -> Dataset:
-    """The pairs that nobody learned from, the others as drops."""
+    """The pairs to report on that nobody learned from, the others as drops."""
     by_learner = {folder: read_seen(folder) for folder in learners}
     seen = set().union(*by_learner.values())
-    report = whole.splits["report"]
+    report, train = whole.splits["report"], whole.splits.get("train")
+    if train is not None:
+        report = replace(report, pairs=(*report.pairs, *train.pairs))
     pairs = tuple(p for p in report.pairs if not digests([p]) & seen)
     if seen and not pairs:
         who = " and ".join(str(folder) for folder, own in by_learner.items() if own)
@@ -71,5 +79,6 @@ def _unseen(whole: Dataset, learners: Sequence[Path]) -> Dataset:
     kept = {p.id for p in pairs}
     why = "the model or adapter learned from it"
     drops = [Drop(p.id, why) for p in report.pairs if p.id not in kept]
-    splits = {"report": replace(report, pairs=pairs)}
+    selects = {name: whole.splits[name] for name in whole.splits.keys() & {"select"}}
+    splits = {**selects, "report": replace(report, pairs=pairs)}
     return replace(whole, splits=splits, drops=(*whole.drops, *drops))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 
-from tests.end_to_end.test_scoring import stereoset
-from unskew.hub.artifacts import read_manifest, read_seen
+from tests.end_to_end.test_scoring import merged, stereoset, weights
+from unskew import transferring
+from unskew.data.load import load_dataset
+from unskew.hub.artifacts import digests, read_manifest, read_seen, write_seen
 from unskew.hub.changes import changes_in
 from unskew.hub.deltas import load_delta, save_delta
 from unskew.models.deltas import sparse
 from unskew.models.load import load_model
+from unskew.reports.record import RunRecord
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +53,106 @@ def test_a_delta_is_carried_and_is_the_siblings_own(here, story, delta, tmp_path
     )
     assert said.code == 0, said.err
     assert stereoset(tmp_path / "again", "evaluated") == stereoset(out, "after")
+
+
+def ids(folder, phase="after"):
+    lines = (folder / "samples" / f"{phase}-stereoset.jsonl").read_text().splitlines()
+    return {json.loads(line)["id"] for line in lines}
+
+
+def test_the_strength_is_chosen_on_the_select_split(here, story, straight, tmp_path, monkeypatch):
+    """The one nearest to even that keeps the floors; the report split is the run's own."""
+    monkeypatch.setattr(transferring, "STRENGTHS", (0.5, 0.75))
+    monkeypatch.setattr(transferring, "REFINE", 1)
+    words = ["--artifact", str(straight / "adapter"), "--model", str(story.sibling)]
+    out = tmp_path / "auto"
+    more = ["--data", str(story.pairs), "--scale", "auto", "--output-dir", str(out)]
+    said = here("transfer", *words, *more)
+    assert said.code == 0, said.err
+    record = RunRecord.load(out)
+    tried = [row.strength for row in record.history]
+    assert tried == [0.0, 0.5, 0.75, 0.625]
+    assert {m.split for row in record.history for m in row.metrics} == {"select"}
+    kept = record.checkpoint
+    assert kept is not None
+    assert kept.strength in (0.625, 0.75)
+    assert {floor.metric for floor in kept.floors} == {
+        "stereoset.lms",
+        "perplexity.perplexity",
+    }
+    assert record.warnings == []
+    assert ids(out) == ids(straight)
+    assert record.data.counts["select"] == RunRecord.load(straight).data.counts["select"]
+    assert read_seen(out / "adapter") == read_seen(straight / "adapter")
+    sibling, whole = weights(story.sibling), merged(story.sibling, straight / "adapter")
+    carried = merged(story.sibling, out / "adapter")
+    for name in sibling:
+        wanted = sibling[name] + kept.strength * (whole[name] - sibling[name])
+        torch.testing.assert_close(carried[name], wanted)
+    again = tmp_path / "again"
+    words = ["--model", str(story.sibling), "--adapter", str(out / "adapter")]
+    more = ["--data", str(story.pairs), "--benchmarks", "stereoset", "--output-dir", str(again)]
+    assert here("evaluate", *words, *more).code == 0
+    assert stereoset(again, "evaluated") == stereoset(out, "after")
+    page = (out / "report.html").read_text()
+    assert "by strength of the change, stage transfer" in page
+    assert f"strength {kept.strength:.3g}" in page
+
+
+def test_what_chose_the_strength_counts_as_seen(here, story, delta, tmp_path, monkeypatch):
+    """Also where the artefact had not seen it; and one that saw a part is told."""
+    monkeypatch.setattr(transferring, "STRENGTHS", (0.5,))
+    monkeypatch.setattr(transferring, "REFINE", 0)
+    pairs = load_dataset(str(story.pairs)).splits
+    for known, warned in ((), 0), (pairs["select"].pairs[:5], 1):
+        fresh, out = tmp_path / f"fresh-{warned}", tmp_path / f"out-{warned}"
+        shutil.copytree(delta, fresh)
+        write_seen(fresh, digests(known))
+        words = ["--artifact", str(fresh), "--model", str(story.sibling), "--scale", "auto"]
+        said = here("transfer", *words, "--data", str(story.pairs), "--output-dir", str(out))
+        assert said.code == 0, said.err
+        assert ids(out) == {p.id for p in (*pairs["report"].pairs, *pairs["train"].pairs)}
+        assert read_seen(out / "delta") == digests(pairs["select"].pairs)
+        warnings = RunRecord.load(out).warnings
+        assert len(warnings) == warned
+        assert all("saw 5 of 32 pairs of the select split" in w for w in warnings)
+
+
+def found(row, metric):
+    return next(m.value for m in row.metrics if (m.metric, m.category) == (metric, "overall"))
+
+
+def test_a_strength_that_misses_a_floor_is_not_taken(here, story, straight, tmp_path, monkeypatch):
+    """Twice as strong is nearer to even, at too high a perplexity; so nothing is left."""
+    monkeypatch.setattr(transferring, "STRENGTHS", (2.0,))
+    monkeypatch.setattr(transferring, "REFINE", 0)
+    words = ["--artifact", str(straight / "adapter"), "--model", str(story.sibling)]
+    words += ["--scale", "auto"]
+    out = tmp_path / "out"
+    said = here("transfer", *words, "--data", str(story.pairs), "--output-dir", str(out))
+    assert said.code == 0, said.err
+    record = RunRecord.load(out)
+    assert record.checkpoint is not None
+    assert record.checkpoint.strength == 0
+    (base, tried), perplexity = record.history, "perplexity"
+    assert abs(found(tried, "mean_gap")) < 0.5 * abs(found(base, "mean_gap"))
+    assert found(tried, perplexity) > 1.05 * found(base, perplexity)
+    assert any("no strength was better" in warning for warning in record.warnings)
+    assert stereoset(out, "after") == stereoset(out, "before")
+    assert not (out / "adapter").exists()
+
+
+def test_a_scale_needs_a_number_or_pairs_to_choose_it_by(here, story, straight, tmp_path):
+    crows = tmp_path / "crows.csv"
+    rows = [f"{i},He is late {i}.,She is late {i}.,stereo,gender" for i in range(9)]
+    crows.write_text("\n".join([",sent_more,sent_less,stereo_antistereo,bias_type", *rows]))
+    words = ["--artifact", str(straight / "adapter"), "--model", str(story.sibling)]
+    for data, scale, why in (
+        (crows, "auto", "scale auto goes by stereoset, which has nothing to ask of"),
+        (story.pairs, "most", "--scale is 'most'; give a number above 0, or auto"),
+        (story.pairs, "inf", "scale is inf; it must be positive"),
+    ):
+        more = ["--data", str(data), "--scale", scale, "--output-dir", str(tmp_path / "x")]
+        said = here("transfer", *words, *more)
+        assert said.code == 2
+        assert why in said.err

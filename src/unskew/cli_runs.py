@@ -10,6 +10,14 @@ import typer
 from unskew.console import Data, Model, OutputDir, Traceback, explained, listed, say
 
 EXIT_FAILED, EXIT_GATE = 1, 3
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="`local`: processes of this machine; `ray`: tasks of the Ray at RAY_ADDRESS or here. "
+        "`sweep` without it runs one after the other and shows the stages.",
+    ),
+]
 
 
 @explained
@@ -37,7 +45,7 @@ def compare(
 
 
 @explained
-def sweep(
+def sweep(  # noqa: PLR0913 - one option each
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (`unskew list`) or a YAML file.")],
     grid: Annotated[
         list[str],
@@ -51,6 +59,15 @@ def sweep(
     output_dir: Annotated[
         Path, typer.Option("--output-dir", help="A folder for the runs; the same one goes on.")
     ] = Path("runs/sweep"),
+    executor: ExecutorName = None,
+    workers: Annotated[int, typer.Option(min=1, help="Local runs side by side.")] = 2,
+    cpus_per_run: Annotated[
+        int, typer.Option("--cpus-per-run", min=1, help="Threads of a run.")
+    ] = 1,
+    gpus_per_run: Annotated[
+        float, typer.Option("--gpus-per-run", min=0, help="What Ray sets aside, e.g. 0.5.")
+    ] = 0.0,
+    retries: Annotated[int, typer.Option(min=0, help="Try a run that failed so often again.")] = 0,
     show_traceback: Traceback = False,
 ) -> None:
     """Run a recipe at every point of a grid and compare the runs. Exit 1 if one failed.
@@ -58,9 +75,11 @@ def sweep(
     Example: `unskew sweep sdu_world --model world --data world --grid seed=[0,1,2]
     --grid stages.mask.choose.fraction=[0.1,0.3,1.0] --output-dir runs/fraction`
     """
+    from unskew.executors import executor_for
     from unskew.recipes import parse_grid
     from unskew.sweeping import sweep as run_sweep
 
+    resources = {"workers": workers, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
     swept = run_sweep(
         recipe,
         parse_grid(grid),
@@ -68,6 +87,8 @@ def sweep(
         data=data,
         output_dir=output_dir,
         overrides=overrides or [],
+        executor=None if executor is None else executor_for(executor, **resources),
+        retries=retries,
         tell=say,
     )
     for point in swept.points:
@@ -99,7 +120,15 @@ def reproduce(  # noqa: PLR0913 - one option each
     seeds: Annotated[
         str | None, typer.Option(help="Other seeds than the plan's, with commas between.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")] = 2,
+    executor: ExecutorName = "local",
+    workers: Annotated[int, typer.Option(min=1, help="Local runs side by side.")] = 2,
+    cpus_per_run: Annotated[
+        int, typer.Option("--cpus-per-run", min=1, help="Threads of a run.")
+    ] = 1,
+    gpus_per_run: Annotated[
+        float, typer.Option("--gpus-per-run", min=0, help="What Ray sets aside, e.g. 0.5.")
+    ] = 0.0,
+    retries: Annotated[int, typer.Option(min=0, help="Try a run that failed so often again.")] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every run and estimate its cost; run nothing.")
     ] = False,
@@ -109,6 +138,7 @@ def reproduce(  # noqa: PLR0913 - one option each
 
     Example: `unskew reproduce world --output-dir runs/compare-world`
     """
+    from unskew.executors import executor_for
     from unskew.planning import run_plan, summarise
     from unskew.plans import only, read_plan
 
@@ -127,7 +157,10 @@ def reproduce(  # noqa: PLR0913 - one option each
             say(line)
         return
     folder = output_dir or Path("runs") / Path(plan).stem
-    ended = run_plan(chosen, folder, workers=workers, tell=say)
+    how = executor_for(
+        executor or "local", workers=workers, cpus_per_run=cpus_per_run, gpus_per_run=gpus_per_run
+    )
+    ended = run_plan(chosen, folder, executor=how, retries=retries, tell=say)
     for page in summarise(chosen, folder, tell=say):
         say(f"page: {page}")
     if any(run.error is not None for run in ended.values()):

@@ -90,9 +90,23 @@ def _assign(settings: Node, key: str, value: Any) -> None:
         return
     found = [str(i) for i, kind in _kinds(settings) if path[2] in STAGES[kind].model_fields]
     if not found:
-        raise UnknownName(f"no stage of this recipe has the setting {path[2]!r}")
+        raise UnknownName(
+            f"no stage of this recipe has the setting {path[2]!r}{_instead(settings, path[2])}"
+        )
     for index in found:
         _put(settings, ["stages", index, *path[2:]], key, value)
+
+
+def _instead(settings: Node, name: str) -> str:
+    """How a recipe that chooses weights before it trains is held against other masks."""
+    chosen = [settings["stages"][i] for i, kind in _kinds(settings) if kind == "saliency"]
+    if name != "controls" or not chosen:
+        return ""
+    stage = chosen[0].get("name", "saliency")
+    return (
+        "; it trains under its mask, so each other mask is a run of its own: unskew sweep RECIPE "
+        f"--grid stages.{stage}.control=[null,random,inverted,all]"
+    )
 
 
 def _put(settings: Node, path: Sequence[str], key: str, value: Any) -> None:

@@ -16,6 +16,7 @@ from unskew.evaluation.harness import is_task, load_tasks
 from unskew.evaluation.own_data import is_own, read_own
 from unskew.evaluation.processes import by_first
 from unskew.evaluation.runner import Runner
+from unskew.evaluation.stopwatch import Stopwatch
 from unskew.evaluation.suite import (
     AUTO,
     Entry,
@@ -70,6 +71,7 @@ class Measuring:
         self.judges = self._judges()
         self.classifiers = self._classifiers()
         self._panel: Panel | None = None
+        self.timed = Stopwatch()
 
     def report(
         self,
@@ -102,7 +104,8 @@ class Measuring:
         rows: list[MetricRow] = []
         for entry in suite:
             read = self._reading(entry, phase, run_dir)
-            found = Sitting(entry, runners[entry.reference], read).measure()
+            with self.timed(phase, entry.benchmark.name):
+                found = Sitting(entry, runners[entry.reference], read).measure()
             rows.extend(MetricRow.measured(phase, m) for m in found.metrics)
             if is_main_process():
                 write_samples(run_dir, phase, found.entry.label, found.scores)
@@ -148,10 +151,14 @@ class Measuring:
             num_resamples=0,
         )
         runners = self._runners(path, encoder, references)
-        sittings = [Sitting(entry, runners[entry.reference]) for entry in suite]
+        sittings = [(e.benchmark.name, Sitting(e, runners[e.reference])) for e in suite]
 
         def evaluate(_: Any) -> list[Metric]:
-            return [m for sitting in sittings for m in sitting.measure().metrics]
+            found: list[Metric] = []
+            for name, sitting in sittings:
+                with self.timed(split, name):
+                    found += sitting.measure().metrics
+            return found
 
         return evaluate
 

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
 import shutil
-import sys
-import time
-import traceback
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -22,12 +12,12 @@ from unskew.comparison.compare import compare
 from unskew.comparison.means import Method, Result
 from unskew.comparison.overview import write_overview
 from unskew.comparison.published import beside
-from unskew.errors import UnskewError
-from unskew.files import is_taken, write_json, write_text
+from unskew.executing import Ended, Executor, Job, LocalExecutor, ended_in, run_all
+from unskew.files import write_text
 from unskew.plans import Contender, Plan, Task, word
 from unskew.published import audit
 from unskew.reports.record import RECORD_FILE, RunRecord
-from unskew.run import AFTER, execute
+from unskew.run import AFTER
 from unskew.schema import WORLD, RunConfig
 from unskew.stages.workshop import Tell
 from unskew.world.teach import taught_world
@@ -35,27 +25,14 @@ from unskew.world.teach import taught_world
 __all__ = ["PLAN_FILE", "Ended", "ended_runs", "run_plan", "summarise"]
 
 PLAN_FILE, COMPARED = "plan.yaml", "compare"
-_ENDED, _LOG = ".json", ".log"
-"""What stands beside the folder of a run: how it ended, and what it said."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How one run ended."""
-
-    error: str | None
-    """Why it has no result; None where it has one."""
-    seconds: float
-    """Wall time, with loading and measuring."""
-    process_seconds: float
-    """Processor time; less than the wall time where the machine was shared."""
 
 
 def run_plan(
     plan: Plan,
     output_dir: Path,
     *,
-    workers: int = 2,
+    executor: Executor | None = None,
+    retries: int = 0,
     tell: Tell = lambda _: None,
 ) -> dict[Task, Ended]:
     """Run all that has no result yet.
@@ -66,7 +43,8 @@ def run_plan(
     Args:
         plan: What to run.
         output_dir: A folder for each model, in it one for each contender, in it one for each seed.
-        workers: Runs side by side, each with one thread.
+        executor: What runs them; two side by side, with one thread each, if None.
+        retries: How often a run that failed is tried again in this call.
         tell: Given a line before and after each run.
 
     Returns:
@@ -83,22 +61,14 @@ def run_plan(
     left = [task for task in settings if not _is_finished(output_dir / task.folder, settings[task])]
     if len(left) < len(settings):
         tell(f"{len(settings) - len(left)} of {len(settings)} runs are there already")
-    with ThreadPoolExecutor(workers) as pool:
-
-        def do(numbered: tuple[int, Task]) -> None:
-            number, task = numbered
-            tell(f"{number}/{len(left)} {task.label}")
-            ended = _in_a_process(settings[task], output_dir / task.folder)
-            if ended.error is not None:
-                tell(f"{task.label} failed: {ended.error}")
-
-        list(pool.map(do, enumerate(left, start=1)))
+    jobs = [Job(task.label, settings[task], output_dir / task.folder) for task in left]
+    run_all(jobs, executor or LocalExecutor(), retries=retries, tell=tell)
     return ended_runs(plan, output_dir)
 
 
 def ended_runs(plan: Plan, output_dir: Path) -> dict[Task, Ended]:
     """How the runs of a plan ended; those that have not are absent."""
-    found = {task: _ended(output_dir / task.folder) for task in plan.tasks()}
+    found = {task: ended_in(output_dir / task.folder) for task in plan.tasks()}
     return {task: ended for task, ended in found.items() if ended is not None}
 
 
@@ -106,79 +76,15 @@ def _as_yaml(plan: Plan) -> str:
     return yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _beside(folder: Path, ending: str) -> Path:
-    return folder.with_name(folder.name + ending)
-
-
-def _ended(folder: Path) -> Ended | None:
-    path = _beside(folder, _ENDED)
-    return Ended(**json.loads(path.read_text())) if path.is_file() else None
-
-
 def _is_finished(folder: Path, settings: RunConfig) -> bool:
     """Whether the run has a result of these very settings."""
-    ended = _ended(folder)
+    ended = ended_in(folder)
     if ended is None or ended.error is not None or not (folder / RECORD_FILE).is_file():
         return False
     record = RunRecord.load(folder)
     return record.config_sha256 == settings.sha256() and bool(
         record.find(phase=AFTER, category=None)
     )
-
-
-def _in_a_process(settings: RunConfig, folder: Path) -> Ended:
-    """A process of its own: its peak memory is its own, and if it is killed the others go on."""
-    _beside(folder, _ENDED).unlink(missing_ok=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    begun = time.perf_counter()
-    process = _context().Process(target=_run, args=(settings, folder), daemon=True)
-    process.start()
-    process.join()
-    ended = _ended(folder)
-    if ended is None:
-        what = f"the process ended with exit code {process.exitcode}, see {_beside(folder, _LOG)}"
-        ended = Ended(what, time.perf_counter() - begun, 0.0)
-        write_json(_beside(folder, _ENDED), asdict(ended))
-    return ended
-
-
-def _context() -> Any:
-    """Processes that find the libraries loaded, where the system can fork."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _run(settings: RunConfig, folder: Path) -> None:
-    """In the process of the run."""
-    import torch
-
-    torch.set_num_threads(1)
-    begun, error = time.perf_counter(), None
-    with _said_to(_beside(folder, _LOG)):
-        try:
-            execute(settings, folder, resume=is_taken(folder), tell=print)
-        except UnskewError as failure:
-            error = " ".join(str(failure).split())
-        except Exception as failure:  # noqa: BLE001 - told in the table; the traceback stands in the log
-            traceback.print_exc()
-            error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
-    ended = Ended(error, time.perf_counter() - begun, time.process_time())
-    write_json(_beside(folder, _ENDED), asdict(ended))
-
-
-@contextmanager
-def _said_to(path: Path) -> Iterator[None]:
-    """Output of this process, its libraries' included, goes to a file."""
-    with path.open("a", encoding="utf-8") as file:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            os.dup2(file.fileno(), stream.fileno())
-        yield
-        sys.stdout.flush()
-        sys.stderr.flush()
 
 
 def summarise(plan: Plan, output_dir: Path, *, tell: Tell = lambda _: None) -> list[Path]:

@@ -190,6 +190,9 @@ class EditStage(_Strict):
     choice: ChoiceConfig = ChoiceConfig()
     controls: bool = False
     """Also report a random mask, the inverted one and none, each at the strength of equal bias."""
+    lora_rank: int | None = Field(default=None, ge=1)
+    """Leave the change as the nearest LoRA adapter of this rank, and measure that; a low rank
+    reaches past a mask. null leaves the exact weight delta."""
 
     def needs(self) -> Iterable[tuple[str, str, str]]:
         """Earlier stages it reads: setting, name, kind."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from unskew import config
 from unskew.comparison.compare import compare
-from unskew.errors import ConfigError, UnskewError
+from unskew.errors import ConfigError
+from unskew.executing import Executor, Job, ThisProcess, run_all
 from unskew.files import is_taken, write_json
 from unskew.reports.record import RunRecord
-from unskew.run import AFTER, unlearn
+from unskew.run import AFTER
+from unskew.schema import WORLD
 from unskew.stages.workshop import Tell
+from unskew.world.teach import taught_world
 
 SWEEP_FILE, COMPARED = "sweep.json", "compare"
 
@@ -45,7 +48,7 @@ class Swept:
         return [point for point in self.points if point.error is not None]
 
 
-def sweep(
+def sweep(  # noqa: PLR0913 - one parameter for each option
     recipe: str,
     grid: Mapping[str, Sequence[Any]],
     *,
@@ -53,6 +56,8 @@ def sweep(
     data: str | None = None,
     output_dir: str | Path,
     overrides: Sequence[str] = (),
+    executor: Executor | None = None,
+    retries: int = 0,
     tell: Tell = lambda _: None,
 ) -> Swept:
     """Run a recipe at every point of a grid, then compare the runs that have a result.
@@ -67,6 +72,9 @@ def sweep(
         data: See `unskew.unlearn`.
         output_dir: One folder in it for each point, `sweep.json` and `compare/`.
         overrides: `key=value` strings for all points.
+        executor: What runs them, each with a log beside its folder; one after the other in this
+            process if None.
+        retries: How often a run that failed is tried again.
         tell: Given a line before each run and each of its stages.
 
     Raises:
@@ -76,27 +84,18 @@ def sweep(
     folder, points = Path(output_dir), points_of(grid)
     named = {"model.name_or_path": model, "data.name_or_path": data}
     options = {key: value for key, value in named.items() if value is not None}
-    for point in points:
-        config.load(recipe, options=options, overrides=[*overrides, *point.overrides])
-    done: list[Point] = []
-    for number, point in enumerate(points, start=1):
-        tell(f"{number}/{len(points)} {point.name}")
-        error = None
-        try:
-            unlearn(
-                recipe,
-                model=model,
-                data=data,
-                output_dir=folder / point.name,
-                overrides=[*overrides, *point.overrides],
-                resume=is_taken(folder / point.name),
-                tell=tell,
-            )
-        except UnskewError as failure:
-            error = str(failure)
-            tell(f"{point.name} failed: {error}")
-        done.append(Point(point.name, point.overrides, error))
-        write_json(folder / SWEEP_FILE, [_as_json(folder, p) for p in done])
+    settings = {
+        point: config.load(recipe, options=options, overrides=[*overrides, *point.overrides])
+        for point in points
+    }
+    names = {n for s in settings.values() for n in (s.model.name_or_path, s.data.name_or_path)}
+    if executor is not None and WORLD in names:
+        # Else each of the first runs would teach it.
+        taught_world()
+    jobs = [Job(point.name, settings[point], folder / point.name) for point in points]
+    ended = run_all(jobs, executor or ThisProcess(tell), retries=retries, tell=tell)
+    done = [replace(point, error=ended[folder / point.name].error) for point in points]
+    write_json(folder / SWEEP_FILE, [_as_json(folder, p) for p in done])
     return Swept(folder, tuple(done), _compared(folder, done, tell))
 
 

@@ -127,7 +127,7 @@ def essence(folder: Path) -> dict[str, object]:
     """All of a record that does not depend on when, where and how often a run was started."""
     record = RunRecord.load(folder)
     varying = {"command", "created", "timings", "reproduce", "environment", "peak_memory_bytes"}
-    return record.model_dump(exclude=varying)
+    return record.model_dump(exclude=varying | {"benchmark_seconds"})
 
 
 def adapter_bytes(folder: Path) -> bytes:

@@ -185,6 +185,45 @@ def test_controls_are_reported_at_equal_bias(sdu, story, tmp_path, here):
     assert "run: random mask" in (tmp_path / "compared" / "compare.md").read_text()
 
 
+def test_a_change_is_left_as_an_adapter_and_told_how_near_it_comes(sdu, story, tmp_path, here):
+    stages = [SHADOW, MASK, UNBIASED, UPDATE]
+    out = sdu("low", stages, "stages.update.lora_rank=2")
+    record = RunRecord.load(out)
+    assert not (out / "delta").exists()
+    (told,) = [w for w in record.warnings if "LoRA adapter of rank 2" in w]
+    left_out = float(re.findall(r"leaves out ([\d.]+)%", told)[0])
+    whole = RunRecord.load(sdu("whole", stages))
+    assert 5 < left_out < 95
+    assert "reaches past the mask" in told
+    ends = [
+        r.value(benchmark="stereoset", metric="mean_gap", phase="after") for r in (record, whole)
+    ]
+    # The numbers are the adapter's, not those of the change that it comes near to.
+    assert ends[0] != pytest.approx(ends[1], abs=1e-6)
+    proof = record.proof_of_effect
+    assert proof is not None
+    assert proof.reload_max_abs_difference == 0
+    assert proof.num_frozen_changed == 0
+    assert proof.relative_change > 0
+    words = ["--model", str(story.biased), "--data", str(story.pairs), "--benchmarks", "stereoset"]
+    words += ["--adapter", str(out / "adapter"), "--output-dir", str(tmp_path / "again")]
+    said = here("evaluate", *words)
+    assert said.code == 0, said.err
+
+
+def test_controls_of_training_under_a_mask_are_runs_of_their_own(sdu):
+    told = sdu("x", [SHADOW, MASK, UNDER_MASK], "--controls", code=2)
+    assert "--grid stages.mask.control=[null,random,inverted,all]" in told
+
+
+def test_a_rank_that_reaches_past_the_mask_has_no_controls(sdu):
+    stages = [SHADOW, MASK, UNBIASED, UPDATE]
+    told = sdu("x", stages, "stages.update.lora_rank=2", "stages.update.controls=true", code=2)
+    assert "lora_rank reaches past a mask; run the controls without it" in told
+    told = sdu("y", [*stages, POLISH], "stages.update.lora_rank=2", code=2)
+    assert "starts from update, which leaves an adapter" in told
+
+
 @pytest.mark.parametrize("done", [1, 2, 3])
 def test_a_run_cut_off_between_stages_goes_on_to_the_same_end(sdu, story, tmp_path, done):
     stages = [SHADOW, MASK, UNBIASED, UPDATE]

@@ -55,6 +55,8 @@ def test_every_file_of_a_run_is_there_and_valid(straight, record):
 
 def test_both_phases_are_measured_and_the_taught_bias_falls(record):
     assert {r.phase for r in record.metrics} == {"before", "after"}
+    assert record.benchmark_seconds.keys() == {"before", "after", "select"}
+    assert all(seconds["stereoset"] > 0 for seconds in record.benchmark_seconds.values())
     for category in CATEGORIES:
         assert ss(record, "before", category) >= 75
     # In nats rather than shares: 32 pairs make SS jump, the gap of means is steady.

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.comparison.small_runs import unlearned
-from unskew import planning
+from unskew import executing
 from unskew.errors import ConfigError, RunError, UnknownName
+from unskew.executing import LocalExecutor
 from unskew.planning import ended_runs, run_plan, summarise
 from unskew.plans import Plan, only, plan_names, read_plan
 
@@ -106,8 +107,10 @@ def execute(monkeypatch):
         changes = {"config_sha256": settings.sha256(), "seed": settings.seed}
         unlearned(folder, [1, 1, 1, 1], [1, 0, 1, settings.seed % 2], **changes)
 
-    monkeypatch.setattr(planning, "execute", run)
-    monkeypatch.setattr(planning, "_context", lambda: planning.multiprocessing.get_context("fork"))
+    monkeypatch.setattr(executing, "execute", run)
+    monkeypatch.setattr(
+        executing, "_context", lambda: executing.multiprocessing.get_context("fork")
+    )
 
 
 def test_failed_and_killed_runs_are_told_and_never_become_numbers(execute, tmp_path):
@@ -130,12 +133,19 @@ def test_failed_and_killed_runs_are_told_and_never_become_numbers(execute, tmp_p
 
 
 def test_only_what_has_no_result_is_run_again(execute, tmp_path):
-    run_plan(plan(), tmp_path, workers=1)
+    run_plan(plan(), tmp_path, executor=LocalExecutor(1))
     told = []
-    run_plan(plan(), tmp_path, workers=1, tell=told.append)
+    run_plan(plan(), tmp_path, executor=LocalExecutor(1), tell=told.append)
     assert told[:2] == ["1 of 2 runs are there already", "1/1 one on m, seed 1"]
     # Other settings are another run.
     changed = plan(settings=["training.max_steps=7"], seeds=[0])
-    run_plan(changed, tmp_path, workers=1, tell=told.append)
+    run_plan(changed, tmp_path, executor=LocalExecutor(1), tell=told.append)
     assert told[-1] == "1/1 one on m, seed 0"
     assert len(ended_runs(changed, tmp_path)) == 1
+
+
+def test_what_failed_is_tried_again_as_often_as_asked(execute, tmp_path):
+    told = []
+    run_plan(plan(), tmp_path, executor=LocalExecutor(1), retries=2, tell=told.append)
+    again = [line for line in told if "again" in line]
+    assert again == ["1/1 one on m, seed 1 (again, 1 of 2)", "1/1 one on m, seed 1 (again, 2 of 2)"]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from unskew import sweeping
+from unskew import executing, sweeping
 from unskew.errors import ConfigError, RunError
 from unskew.recipes import parse_grid
 from unskew.sweeping import points_of, sweep
@@ -54,14 +54,14 @@ def runs(monkeypatch):
     """What was run: folder name -> whether it was to go on. Seed 1 fails."""
     seen = {}
 
-    def unlearn(recipe, *, output_dir, overrides, resume, **more):
-        seen[output_dir.name] = resume
-        output_dir.mkdir(parents=True, exist_ok=True)
-        (output_dir / "config.yaml").touch()
-        if "seed=1" in overrides:
+    def execute(settings, folder, *, resume, tell):
+        seen[folder.name] = resume
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").touch()
+        if settings.seed == 1:
             raise RunError("no luck")
 
-    monkeypatch.setattr(sweeping, "unlearn", unlearn)
+    monkeypatch.setattr(executing, "execute", execute)
     monkeypatch.setattr(sweeping, "_has_result", lambda folder: True)
 
     def compare(runs, output_dir):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unskew.reports.findings import REPORT, Measure, Row, badness, measures
+from unskew.reports.findings import AFTER, BEFORE, REPORT, Measure, Row, badness, measures
 from unskew.reports.record import Floor, RunRecord
 
 
@@ -168,3 +168,17 @@ def _floor(record: RunRecord, guard: Guard, variant: str) -> Floor | None:
     floors = [floor for floor in stored if floor.metric == place]
     own = [floor for floor in floors if len(floors) == 1 or floor.variant == variant]
     return own[0] if own else None
+
+
+def guard_share(record: RunRecord) -> float | None:
+    """Share of a run's time that the guards took, 0 to 1; None where it was not measured.
+
+    StereoSet counts as the measurement itself, though its LMS is a guard. Looks at the select split
+    are left out: they belong to the method's choice of a checkpoint or strength.
+    """
+    total = record.timings.get("total")
+    if not total or not {BEFORE, AFTER} <= record.benchmark_seconds.keys():
+        return None
+    names = {guard.benchmark for guard in GUARDS} - {"stereoset"}
+    phases = (record.benchmark_seconds[phase] for phase in (BEFORE, AFTER))
+    return sum(taken for phase in phases for n, taken in phase.items() if n in names) / total

@@ -23,7 +23,7 @@ from unskew.reports.findings import (
     rows,
 )
 from unskew.reports.formatting import format_interval, format_value
-from unskew.reports.guards import guard_rows
+from unskew.reports.guards import guard_rows, guard_share
 from unskew.reports.others import meaning, other_tables
 from unskew.reports.plots import dumbbells, gap_distributions
 from unskew.reports.record import Decision, RunRecord
@@ -99,6 +99,7 @@ def _context(record: RunRecord, gaps: Gaps) -> dict[str, Any]:
         "control_rows": control_rows(record),
         "controls_verdict": controls_verdict(record),
         "guards": guards,
+        "guard_share": guard_share(record),
         "other_floors": [
             f for f in (record.checkpoint.floors if record.checkpoint else []) if f not in matched
         ],

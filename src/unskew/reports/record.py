@@ -238,6 +238,9 @@ class RunRecord(_Part):
     warnings: list[str] = []
     timings: dict[str, float] = {}
     """What was timed, in seconds."""
+    benchmark_seconds: dict[str, dict[str, float]] = {}
+    """Phase -> benchmark -> seconds; `select` is what was looked at on the way, by the last process
+    of a resumed run."""
     peak_memory_bytes: NonNegativeInt | None = None
     """Of tensors on the GPU, or of the whole process where the run used none."""
     forwards_per_token: float | None = None

@@ -17,7 +17,7 @@ from unskew.protocols import Edit
 from unskew.saliency.choice import Control
 from unskew.schema import EditStage
 from unskew.stages.saliency import SaliencyRunner
-from unskew.stages.settle import settle
+from unskew.stages.settle import settle, settle_low_rank
 from unskew.stages.strength import StrengthSearch
 from unskew.stages.workshop import ControlChange, Outcome, Workshop
 
@@ -69,11 +69,20 @@ class EditRunner:
         search.run(stage.strengths, stage.refine)
         strength = search.strengths[search.best]
         kept = scaled(delta, strength) if strength else {}
-        outcome = settle(workshop, stage.name, kept, reference, search.best)
+        fields = search.fields(stage.name)
+        if stage.lora_rank is not None and kept:
+            low = settle_low_rank(
+                workshop, stage.name, kept, reference, search.best, stage.lora_rank
+            )
+            outcome = low.outcome
+            told = _left_out(stage.lora_rank, low.relative_error, masked=masks is not None)
+            fields = {**fields, "warnings": [*fields["warnings"], told]}
+        else:
+            outcome = settle(workshop, stage.name, kept, reference, search.best)
         controls: Iterable[ControlChange] = ()
         if stage.controls and masks is not None and strength:
             controls = self._controls(masks, changes, search)
-        return replace(outcome, fields=search.fields(stage.name), controls=controls)
+        return replace(outcome, fields=fields, controls=controls)
 
     def _controls(
         self,
@@ -108,6 +117,16 @@ class EditRunner:
         if self.stage.mask is None:
             return None
         return load_masks(self.workshop.folder(self.stage.mask) / "mask")
+
+
+def _left_out(rank: int, error: float, *, masked: bool) -> str:
+    """What a reader of the numbers has to know of an export as an adapter."""
+    past = ", and reaches past the mask" if masked else ""
+    return (
+        f"the change is left as a LoRA adapter of rank {rank}, which leaves out {error:.1%} of it "
+        f"(Frobenius norm){past}; the strength was chosen for the whole change, the final numbers "
+        "are the adapter's"
+    )
 
 
 def _applying(model: Any, delta: WeightDelta) -> Callable[[float], Callable[[], None]]:

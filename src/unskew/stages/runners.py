@@ -35,6 +35,7 @@ def runners_for(settings: RunConfig, categories: tuple[str, ...]) -> dict[str, M
     """
     found: dict[str, MakeRunner] = {}
     saliency_stages = [s.name for s in settings.stages if s.kind == "saliency"]
+    low_rank = {s.name for s in settings.stages if s.kind == "edit" and s.lora_rank is not None}
     for index, stage in enumerate(settings.stages):
         path = f"stages.{index}"
         if isinstance(stage, SaliencyStage):
@@ -45,6 +46,11 @@ def runners_for(settings: RunConfig, categories: tuple[str, ...]) -> dict[str, M
             found[stage.name] = _project(stage, path)
         elif isinstance(stage, DecodeStage):
             found[stage.name] = partial(DecodeRunner, stage=stage, path=f"{path}.decoder")
+        elif stage.start in low_rank:
+            raise ConfigError(
+                f"{path}.start: the stage starts from {stage.start}, which leaves an adapter; take "
+                "lora_rank off there, and make the adapter at the end with unskew merge --lora-rank"
+            )
         else:
             parts = Parts(stage, categories, path, saliency_stages)
             found[stage.name] = partial(TrainRunner, stage=stage, parts=parts)
@@ -73,6 +79,11 @@ def _edit(stage: EditStage, path: str, saliency: MakeRunner | None) -> MakeRunne
     make(None if stage.mask is None else {})
     if stage.controls and stage.mask is None:
         raise ConfigError(f"{path}.controls: an edit without a mask has no mask to compare with")
+    if stage.controls and stage.lora_rank is not None:
+        raise ConfigError(
+            f"{path}.controls: masks are compared on exact changes, and lora_rank reaches past a "
+            "mask; run the controls without it"
+        )
 
     def runner(workshop: Workshop) -> EditRunner:
         chosen = saliency(workshop) if saliency else None

@@ -11,7 +11,7 @@ from typing import Any
 from unskew import config
 from unskew.comparison.compare import compare
 from unskew.errors import ConfigError
-from unskew.executing import Executor, Job, ThisProcess, run_all
+from unskew.executing import Ended, Executor, Job, ThisProcess, run_all
 from unskew.files import is_taken, write_json
 from unskew.reports.record import RunRecord
 from unskew.run import AFTER
@@ -93,9 +93,16 @@ def sweep(  # noqa: PLR0913 - one parameter for each option
         # Else each of the first runs would teach it.
         taught_world()
     jobs = [Job(point.name, settings[point], folder / point.name) for point in points]
-    ended = run_all(jobs, executor or ThisProcess(tell), retries=retries, tell=tell)
-    done = [replace(point, error=ended[folder / point.name].error) for point in points]
-    write_json(folder / SWEEP_FILE, [_as_json(folder, p) for p in done])
+
+    def note(ended: Mapping[Path, Ended]) -> list[Point]:
+        """The points that have ended, which `sweep.json` shows while others go on."""
+        places = [(point, ended.get(folder / point.name)) for point in points]
+        done = [replace(point, error=how.error) for point, how in places if how is not None]
+        write_json(folder / SWEEP_FILE, [_as_json(folder, p) for p in done])
+        return done
+
+    how = executor or ThisProcess(tell)
+    done = note(run_all(jobs, how, retries=retries, tell=tell, noted=note))
     return Swept(folder, tuple(done), _compared(folder, done, tell))
 
 

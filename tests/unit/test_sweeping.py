@@ -84,6 +84,17 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(runs, tmp_path):
     assert again.compared == tmp_path / "s" / "compare-2"
 
 
+def test_what_has_ended_is_written_while_others_go_on(runs, tmp_path):
+    file, written = tmp_path / "sweep.json", []
+
+    def tell(line):
+        if line[:2] in ("2/", "3/"):
+            written.append([point["name"] for point in json.loads(file.read_text())])
+
+    sweep("biasunlearn", {"seed": [0, 1, 2]}, output_dir=tmp_path, tell=tell, **NAMED)
+    assert written == [["seed=0"], ["seed=0", "seed=1"]]
+
+
 def test_a_single_result_is_not_compared(runs, tmp_path):
     assert sweep("biasunlearn", {"seed": [0, 1]}, output_dir=tmp_path, **NAMED).compared is None
 

@@ -72,6 +72,10 @@ def sweep(  # noqa: PLR0913 - one option each
     output_dir: Annotated[
         Path, typer.Option("--output-dir", help="A folder for the runs; the same one goes on.")
     ] = Path("runs/sweep"),
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="A finished run that is compared and drawn, too; also several times."),
+    ] = None,
     executor: ExecutorName = None,
     workers: Workers = None,
     cpus_per_run: CpusPerRun = None,
@@ -95,6 +99,7 @@ def sweep(  # noqa: PLR0913 - one option each
         data=data,
         output_dir=output_dir,
         overrides=overrides or [],
+        beside=beside or [],
         executor=None if given == (None,) * len(given) else _executor(*given),
         retries=retries,
         tell=say,
@@ -103,6 +108,8 @@ def sweep(  # noqa: PLR0913 - one option each
         say(f"{point.name}: {point.error or 'done'}")
     if swept.compared is not None:
         say(f"comparison: {swept.compared / 'compare.html'}")
+    if swept.fronts:
+        say(f"bias against damage: {', '.join(map(str, swept.fronts))}")
     if swept.failed:
         raise typer.Exit(EXIT_FAILED)
 

@@ -90,7 +90,7 @@ def test_a_sweep_leaves_this_process_where_something_asks_for_it(words, made, mo
 
     def sweep(recipe, grid, *, executor, **more):
         seen.append(executor and (executor.workers, executor.cpus_per_run))
-        return SimpleNamespace(points=(), compared=None, failed=())
+        return SimpleNamespace(points=(), compared=None, fronts=(), failed=())
 
     monkeypatch.setattr("unskew.sweeping.sweep", sweep)
     with pytest.raises(SystemExit) as ended:

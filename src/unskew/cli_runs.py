@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unskew.console import Data, Model, OutputDir, Traceback, explained, listed, say
+
+if TYPE_CHECKING:
+    from unskew.executing import Executor
 
 EXIT_FAILED, EXIT_GATE = 1, 3
 ExecutorName = Annotated[
@@ -15,9 +18,19 @@ ExecutorName = Annotated[
     typer.Option(
         "--executor",
         help="`local`: processes of this machine; `ray`: tasks of the Ray at RAY_ADDRESS or here. "
-        "`sweep` without it runs one after the other and shows the stages.",
+        "`sweep` without it, workers and resources runs one after the other and shows the stages.",
     ),
 ]
+Workers = Annotated[int | None, typer.Option(min=1, help="Local runs side by side; two if unset.")]
+CpusPerRun = Annotated[
+    int | None,
+    typer.Option("--cpus-per-run", min=1, help="Threads of a run, set aside on Ray; one if unset."),
+]
+GpusPerRun = Annotated[
+    float | None,
+    typer.Option("--gpus-per-run", min=0, help="What Ray sets aside, e.g. 0.5; none if unset."),
+]
+Retries = Annotated[int, typer.Option(min=0, help="Try a run that failed so often again.")]
 
 
 @explained
@@ -59,15 +72,15 @@ def sweep(  # noqa: PLR0913 - one option each
     output_dir: Annotated[
         Path, typer.Option("--output-dir", help="A folder for the runs; the same one goes on.")
     ] = Path("runs/sweep"),
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="A finished run that is compared and drawn, too; also several times."),
+    ] = None,
     executor: ExecutorName = None,
-    workers: Annotated[int, typer.Option(min=1, help="Local runs side by side.")] = 2,
-    cpus_per_run: Annotated[
-        int, typer.Option("--cpus-per-run", min=1, help="Threads of a run.")
-    ] = 1,
-    gpus_per_run: Annotated[
-        float, typer.Option("--gpus-per-run", min=0, help="What Ray sets aside, e.g. 0.5.")
-    ] = 0.0,
-    retries: Annotated[int, typer.Option(min=0, help="Try a run that failed so often again.")] = 0,
+    workers: Workers = None,
+    cpus_per_run: CpusPerRun = None,
+    gpus_per_run: GpusPerRun = None,
+    retries: Retries = 0,
     show_traceback: Traceback = False,
 ) -> None:
     """Run a recipe at every point of a grid and compare the runs. Exit 1 if one failed.
@@ -75,11 +88,10 @@ def sweep(  # noqa: PLR0913 - one option each
     Example: `unskew sweep sdu_world --model world --data world --grid seed=[0,1,2]
     --grid stages.mask.choose.fraction=[0.1,0.3,1.0] --output-dir runs/fraction`
     """
-    from unskew.executors import executor_for
     from unskew.recipes import parse_grid
     from unskew.sweeping import sweep as run_sweep
 
-    resources = {"workers": workers, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
+    given = (executor, workers, cpus_per_run, gpus_per_run)
     swept = run_sweep(
         recipe,
         parse_grid(grid),
@@ -87,7 +99,8 @@ def sweep(  # noqa: PLR0913 - one option each
         data=data,
         output_dir=output_dir,
         overrides=overrides or [],
-        executor=None if executor is None else executor_for(executor, **resources),
+        beside=beside or [],
+        executor=None if given == (None,) * len(given) else _executor(*given),
         retries=retries,
         tell=say,
     )
@@ -95,6 +108,8 @@ def sweep(  # noqa: PLR0913 - one option each
         say(f"{point.name}: {point.error or 'done'}")
     if swept.compared is not None:
         say(f"comparison: {swept.compared / 'compare.html'}")
+    if swept.fronts:
+        say(f"bias against damage: {', '.join(map(str, swept.fronts))}")
     if swept.failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -120,15 +135,11 @@ def reproduce(  # noqa: PLR0913 - one option each
     seeds: Annotated[
         str | None, typer.Option(help="Other seeds than the plan's, with commas between.")
     ] = None,
-    executor: ExecutorName = "local",
-    workers: Annotated[int, typer.Option(min=1, help="Local runs side by side.")] = 2,
-    cpus_per_run: Annotated[
-        int, typer.Option("--cpus-per-run", min=1, help="Threads of a run.")
-    ] = 1,
-    gpus_per_run: Annotated[
-        float, typer.Option("--gpus-per-run", min=0, help="What Ray sets aside, e.g. 0.5.")
-    ] = 0.0,
-    retries: Annotated[int, typer.Option(min=0, help="Try a run that failed so often again.")] = 0,
+    executor: ExecutorName = None,
+    workers: Workers = None,
+    cpus_per_run: CpusPerRun = None,
+    gpus_per_run: GpusPerRun = None,
+    retries: Retries = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every run and estimate its cost; run nothing.")
     ] = False,
@@ -138,7 +149,6 @@ def reproduce(  # noqa: PLR0913 - one option each
 
     Example: `unskew reproduce world --output-dir runs/compare-world`
     """
-    from unskew.executors import executor_for
     from unskew.planning import run_plan, summarise
     from unskew.plans import only, read_plan
 
@@ -157,14 +167,25 @@ def reproduce(  # noqa: PLR0913 - one option each
             say(line)
         return
     folder = output_dir or Path("runs") / Path(plan).stem
-    how = executor_for(
-        executor or "local", workers=workers, cpus_per_run=cpus_per_run, gpus_per_run=gpus_per_run
-    )
+    how = _executor(executor, workers, cpus_per_run, gpus_per_run)
     ended = run_plan(chosen, folder, executor=how, retries=retries, tell=say)
     for page in summarise(chosen, folder, tell=say):
         say(f"page: {page}")
     if any(run.error is not None for run in ended.values()):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _executor(
+    name: str | None, workers: int | None, cpus_per_run: int | None, gpus_per_run: float | None
+) -> Executor:
+    from unskew.executors import executor_for
+
+    return executor_for(
+        name or "local",
+        workers=workers,
+        cpus_per_run=cpus_per_run or 1,
+        gpus_per_run=gpus_per_run or 0.0,
+    )
 
 
 @explained

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from unskew.errors import UnskewError
 from unskew.files import is_taken, write_json
-from unskew.run import execute
+from unskew.reports.record import RECORD_FILE, RunRecord
+from unskew.run import AFTER, execute
 from unskew.schema import RunConfig
 
 _ENDED, _LOG = ".json", ".log"
@@ -31,6 +32,20 @@ class Job:
     label: str
     settings: RunConfig
     folder: Path
+
+    def note(self, ended: Ended) -> None:
+        """Write beside the folder how the run ended."""
+        write_json(_beside(self.folder, _ENDED), asdict(ended))
+
+    def has_result(self) -> bool:
+        """Whether it ran in a process of its own and has a result of these very settings."""
+        ended = ended_in(self.folder)
+        if ended is None or ended.error is not None or not (self.folder / RECORD_FILE).is_file():
+            return False
+        record = RunRecord.load(self.folder)
+        return record.config_sha256 == self.settings.sha256() and bool(
+            record.find(phase=AFTER, category=None)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +108,8 @@ class LocalExecutor:
         process = _context().Process(target=run_job, args=(job, self.cpus_per_run), daemon=True)
         process.start()
         process.join()
-        return settled(job, f"the process ended with exit code {process.exitcode}", begun)
+        what = f"the process ended with exit code {process.exitcode}"
+        return ended_in(job.folder) or lost(job, what, begun)
 
 
 class ThisProcess:
@@ -125,19 +141,25 @@ def run_all(
     *,
     retries: int = 0,
     tell: Callable[[str], object] = lambda _: None,
+    noted: Callable[[Mapping[Path, Ended]], object] = lambda _: None,
 ) -> dict[Path, Ended]:
     """Run jobs, and those that failed again, telling a line before each and after each failure.
 
     Args:
-        jobs: What to run; a folder that holds a part of its run goes on.
+        jobs: What to run; one that has a result stays as it is, and a folder that holds a part
+            of its run goes on.
         executor: What runs them.
         retries: How often a job that failed is tried again.
         tell: Given the lines.
+        noted: Given what has ended so far, each time that there is more.
 
     Returns:
         How each ended, by its folder.
     """
-    ended: dict[Path, Ended] = {}
+    ended = {job.folder: found for job in jobs if (found := _result_of(job)) is not None}
+    if ended:
+        tell(f"{len(ended)} of {len(jobs)} runs are there already")
+        noted(ended)
     for attempt in range(retries + 1):
         left = [j for j in jobs if j.folder not in ended or ended[j.folder].error is not None]
         numbers = {job.folder: number for number, job in enumerate(left, start=1)}
@@ -148,11 +170,16 @@ def run_all(
 
         def done(job: Job, how: Ended) -> None:
             ended[job.folder] = how
+            noted(ended)
             if how.error is not None:
                 tell(f"{job.label} failed: {how.error}")
 
         executor.run(left, Notices(begun, done))
     return ended
+
+
+def _result_of(job: Job) -> Ended | None:
+    return ended_in(job.folder) if job.has_result() else None
 
 
 def ended_in(folder: Path) -> Ended | None:
@@ -161,7 +188,7 @@ def ended_in(folder: Path) -> Ended | None:
     return Ended(**json.loads(path.read_text())) if path.is_file() else None
 
 
-def run_job(job: Job, num_threads: int) -> None:
+def run_job(job: Job, num_threads: int) -> Ended:
     """In the process of the run: run it, and write down how it ended."""
     import torch
 
@@ -176,7 +203,8 @@ def run_job(job: Job, num_threads: int) -> None:
             traceback.print_exc()
             error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
     ended = Ended(error, time.perf_counter() - begun, time.process_time())
-    write_json(_beside(job.folder, _ENDED), asdict(ended))
+    job.note(ended)
+    return ended
 
 
 def prepare(job: Job) -> None:
@@ -185,13 +213,10 @@ def prepare(job: Job) -> None:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
 
 
-def settled(job: Job, why: str, begun: float) -> Ended:
-    """How a job ended whose process is gone: as it wrote down, else with this reason."""
-    ended = ended_in(job.folder)
-    if ended is None:
-        what = f"{why}, see {_beside(job.folder, _LOG)}"
-        ended = Ended(what, time.perf_counter() - begun, 0.0)
-        write_json(_beside(job.folder, _ENDED), asdict(ended))
+def lost(job: Job, why: str, begun: float) -> Ended:
+    """How a job ended whose process is gone and wrote nothing down."""
+    ended = Ended(f"{why}, see {_beside(job.folder, _LOG)}", time.perf_counter() - begun, 0.0)
+    job.note(ended)
     return ended
 
 

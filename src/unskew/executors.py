@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unskew.errors import ConfigError
-from unskew.executing import Executor, Job, LocalExecutor, Notices, prepare, run_job, settled
+from unskew.executing import Ended, Executor, Job, LocalExecutor, Notices, lost, prepare, run_job
+from unskew.reports.record import RECORD_FILE
 
 EXECUTORS = ("local", "ray")
+ADDRESS, HERE = "RAY_ADDRESS", "local"
+_WORKERS = 2
+_CONNECT_SECONDS = 10.0
 
 
 def executor_for(
     name: str,
     *,
-    workers: int = 2,
+    workers: int | None = None,
     cpus_per_run: int = 1,
     gpus_per_run: float = 0.0,
 ) -> Executor:
@@ -25,21 +30,27 @@ def executor_for(
 
     Args:
         name: `local` or `ray`.
-        workers: Runs side by side on this machine; Ray has as many as its resources allow.
+        workers: Runs side by side on this machine, two if None; Ray has as many as its resources
+            allow and takes no number.
         cpus_per_run: Threads of a run, and what Ray sets aside for it.
         gpus_per_run: What Ray sets aside for a run; a share lets several use one GPU.
 
     Raises:
-        ConfigError: There is none of this name, Ray is not installed, or a local run is to get a
-            GPU of its own.
+        ConfigError: There is none of this name, Ray is not installed, or the executor has no use
+            for what is given.
     """
     if name == "local":
         if gpus_per_run:
             raise ConfigError(
                 "gpus_per_run is for executor ray; local runs see every GPU of CUDA_VISIBLE_DEVICES"
             )
-        return LocalExecutor(workers, cpus_per_run)
+        return LocalExecutor(workers or _WORKERS, cpus_per_run)
     if name == "ray":
+        if workers is not None:
+            raise ConfigError(
+                "workers is for executor local; Ray runs as many side by side as cpus_per_run and "
+                "gpus_per_run leave room for"
+            )
         return RayExecutor(cpus_per_run, gpus_per_run)
     raise ConfigError(f"there is no executor {name!r}; take one of {', '.join(EXECUTORS)}")
 
@@ -76,7 +87,12 @@ class RayExecutor:
             return
         is_ours = not self._ray.is_initialized()
         if is_ours:
-            self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            # Said outright: without an address, Ray would join any instance of this machine.
+            address = os.environ.get(ADDRESS) or HERE
+            _look_for(address)
+            self._ray.init(
+                address, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+            )
         try:
             self._refuse_what_never_starts()
             self._all(jobs, notices)
@@ -85,14 +101,15 @@ class RayExecutor:
                 self._ray.shutdown()
 
     def _refuse_what_never_starts(self) -> None:
-        """Ray would wait for ever for resources that no node has."""
-        has = self._ray.cluster_resources()
-        for kind, wanted in (("CPU", self.cpus_per_run), ("GPU", self.gpus_per_run)):
-            if wanted > has.get(kind, 0):
-                raise ConfigError(
-                    f"{kind.lower()}s_per_run is {wanted:g}, but Ray has {has.get(kind, 0):g} "
-                    f"{kind}s in all; ask for fewer, or name another cluster in RAY_ADDRESS"
-                )
+        """Ray would wait for ever for resources that no single node has."""
+        wanted = {"CPU": self.cpus_per_run, "GPU": self.gpus_per_run}
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(all(n.get(kind, 0) >= count for kind, count in wanted.items()) for n in nodes):
+            have = "; ".join(sorted({_listed({k: n.get(k, 0) for k in wanted}) for n in nodes}))
+            raise ConfigError(
+                f"a run asks for {_listed(wanted)}, and no node of Ray has as much (there are: "
+                f"{have}); lower cpus_per_run or gpus_per_run, or name another cluster in {ADDRESS}"
+            )
 
     def _all(self, jobs: Sequence[Job], notices: Notices) -> None:
         # A process that ran one task ends with it, so peak memory and output are of that task.
@@ -104,21 +121,65 @@ class RayExecutor:
             prepare(job)
             notices.begun(job)
             absolute = Job(job.label, job.settings, job.folder.resolve())
-            reference = task.remote(absolute, self.cpus_per_run, str(Path.cwd()))
+            reference = task.remote(
+                absolute, self.cpus_per_run, self.gpus_per_run > 0, str(Path.cwd())
+            )
             waiting[reference] = (job, time.perf_counter())
         while waiting:
             (done, *_), _ = self._ray.wait(list(waiting))
             job, begun = waiting.pop(done)
-            why = "Ray gave no reason"
             try:
-                self._ray.get(done)
+                how = _seen_from_here(job, self._ray.get(done))
             except self._ray.exceptions.RayError as error:
-                why = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-            notices.ended(job, settled(job, why, begun))
+                how = lost(job, _told(error), begun)
+            notices.ended(job, how)
 
 
-def _run_at(job: Job, num_threads: int, folder: str) -> None:
+def _run_at(job: Job, num_threads: int, has_gpus: bool, folder: str) -> Ended:
     """A Ray task: relative paths of the settings mean what they meant where it was handed on."""
     if Path(folder).is_dir():
         os.chdir(folder)
-    run_job(job, num_threads)
+    if not has_gpus:
+        # Newer versions of Ray leave GPUs visible that are not set aside for the task.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    return run_job(job, num_threads)
+
+
+def _look_for(address: str) -> None:
+    """Ray itself would try an address where nobody listens for a quarter of an hour.
+
+    Raises:
+        ConfigError: Nobody listens.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ConfigError(
+            f"nobody listens at {ADDRESS}={address} ({error}); start the cluster, or unset "
+            f"{ADDRESS} to run on this machine"
+        ) from error
+
+
+def _seen_from_here(job: Job, ended: Ended) -> Ended:
+    """How a task ended, once more written from here.
+
+    A network's file system may show the task's own file late, and one that is not shared, never.
+    """
+    if ended.error is None and not (job.folder / RECORD_FILE).is_file():
+        what = f"it ended on a node that does not share {job.folder.parent.resolve()}"
+        ended = Ended(what, ended.seconds, ended.process_seconds)
+    job.note(ended)
+    return ended
+
+
+def _listed(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{count:g} {kind}" for kind, count in resources.items())
+
+
+def _told(error: Exception) -> str:
+    """Why a task has no result: of a traceback its last line, of Ray's own errors the first."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    return f"{type(error).__name__}: {lines[-1 if hasattr(error, 'cause') else 0].strip()}"

@@ -41,13 +41,22 @@ def write_text(target: Path, text: str) -> Path:
     Raises:
         StorageError: Writing failed; the file is as it was before.
     """
+    return write_bytes(target, text.encode())
+
+
+def write_bytes(target: Path, content: bytes) -> Path:
+    """Write a file at once or not at all, making its folder where needed.
+
+    Raises:
+        StorageError: Writing failed; the file is as it was before.
+    """
     work: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
         work = Path(name)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(text.encode())
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         # A temporary file is private to its owner; the result follows the usual umask.

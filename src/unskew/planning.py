@@ -16,9 +16,8 @@ from unskew.executing import Ended, Executor, Job, LocalExecutor, ended_in, run_
 from unskew.files import write_text
 from unskew.plans import Contender, Plan, Task, word
 from unskew.published import audit
-from unskew.reports.record import RECORD_FILE, RunRecord
-from unskew.run import AFTER
-from unskew.schema import WORLD, RunConfig
+from unskew.reports.record import RunRecord
+from unskew.schema import WORLD
 from unskew.stages.workshop import Tell
 from unskew.world.teach import taught_world
 
@@ -58,10 +57,7 @@ def run_plan(
     if WORLD in (*plan.models, plan.data):
         tell("teaching the invented world, biased and balanced (once, then cached)")
         taught_world()
-    left = [task for task in settings if not _is_finished(output_dir / task.folder, settings[task])]
-    if len(left) < len(settings):
-        tell(f"{len(settings) - len(left)} of {len(settings)} runs are there already")
-    jobs = [Job(task.label, settings[task], output_dir / task.folder) for task in left]
+    jobs = [Job(task.label, own, output_dir / task.folder) for task, own in settings.items()]
     run_all(jobs, executor or LocalExecutor(), retries=retries, tell=tell)
     return ended_runs(plan, output_dir)
 
@@ -74,17 +70,6 @@ def ended_runs(plan: Plan, output_dir: Path) -> dict[Task, Ended]:
 
 def _as_yaml(plan: Plan) -> str:
     return yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _is_finished(folder: Path, settings: RunConfig) -> bool:
-    """Whether the run has a result of these very settings."""
-    ended = ended_in(folder)
-    if ended is None or ended.error is not None or not (folder / RECORD_FILE).is_file():
-        return False
-    record = RunRecord.load(folder)
-    return record.config_sha256 == settings.sha256() and bool(
-        record.find(phase=AFTER, category=None)
-    )
 
 
 def summarise(plan: Plan, output_dir: Path, *, tell: Tell = lambda _: None) -> list[Path]:

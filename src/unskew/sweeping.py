@@ -10,9 +10,11 @@ from typing import Any
 
 from unskew import config
 from unskew.comparison.compare import compare
+from unskew.comparison.front import as_image, panels
+from unskew.comparison.lineup import finished
 from unskew.errors import ConfigError
-from unskew.executing import Executor, Job, ThisProcess, run_all
-from unskew.files import is_taken, write_json
+from unskew.executing import Ended, Executor, Job, ThisProcess, run_all
+from unskew.files import is_taken, write_bytes, write_json
 from unskew.reports.record import RunRecord
 from unskew.run import AFTER
 from unskew.schema import WORLD
@@ -20,6 +22,8 @@ from unskew.stages.workshop import Tell
 from unskew.world.teach import taught_world
 
 SWEEP_FILE, COMPARED = "sweep.json", "compare"
+FRONT = {"front.png": "png", "front.svg": "svg"}
+"""Bias against damage of all that is compared: name of the file -> its form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Swept:
     points: tuple[Point, ...]
     compared: Path | None
     """Folder of the comparison; None where fewer than two runs have a result."""
+    fronts: tuple[Path, ...]
+    """Pictures of bias against damage; none where nothing is compared, or no damage measured."""
 
     @property
     def failed(self) -> list[Point]:
@@ -56,6 +62,7 @@ def sweep(  # noqa: PLR0913 - one parameter for each option
     data: str | None = None,
     output_dir: str | Path,
     overrides: Sequence[str] = (),
+    beside: Sequence[str | Path] = (),
     executor: Executor | None = None,
     retries: int = 0,
     tell: Tell = lambda _: None,
@@ -70,8 +77,9 @@ def sweep(  # noqa: PLR0913 - one parameter for each option
         grid: Dotted setting -> values, e.g. `{"stages.mask.choose.fraction": [0.1, 0.5]}`.
         model: See `unskew.unlearn`.
         data: See `unskew.unlearn`.
-        output_dir: One folder in it for each point, `sweep.json` and `compare/`.
+        output_dir: One folder in it for each point, `sweep.json`, `compare/`, `front.png`, `.svg`.
         overrides: `key=value` strings for all points.
+        beside: Folders of further finished runs that are compared and drawn, too.
         executor: What runs them, each with a log beside its folder; one after the other in this
             process if None.
         retries: How often a run that failed is tried again.
@@ -80,7 +88,10 @@ def sweep(  # noqa: PLR0913 - one parameter for each option
     Raises:
         ConfigError: The grid has no point, names a setting twice under two spellings, or a point
             is no valid configuration: all are checked before the first is run.
+        DataError: A run beside is not finished, or did not start from the same data and model.
     """
+    for place in beside:
+        finished(str(place), Path(place))
     folder, points = Path(output_dir), points_of(grid)
     named = {"model.name_or_path": model, "data.name_or_path": data}
     options = {key: value for key, value in named.items() if value is not None}
@@ -93,10 +104,17 @@ def sweep(  # noqa: PLR0913 - one parameter for each option
         # Else each of the first runs would teach it.
         taught_world()
     jobs = [Job(point.name, settings[point], folder / point.name) for point in points]
-    ended = run_all(jobs, executor or ThisProcess(tell), retries=retries, tell=tell)
-    done = [replace(point, error=ended[folder / point.name].error) for point in points]
-    write_json(folder / SWEEP_FILE, [_as_json(folder, p) for p in done])
-    return Swept(folder, tuple(done), _compared(folder, done, tell))
+
+    def note(ended: Mapping[Path, Ended]) -> list[Point]:
+        """The points that have ended, which `sweep.json` shows while others go on."""
+        places = [(point, ended.get(folder / point.name)) for point in points]
+        done = [replace(point, error=how.error) for point, how in places if how is not None]
+        write_json(folder / SWEEP_FILE, [_as_json(folder, p) for p in done])
+        return done
+
+    how = executor or ThisProcess(tell)
+    done = note(run_all(jobs, how, retries=retries, tell=tell, noted=note))
+    return Swept(folder, tuple(done), *_compared(folder, done, beside, tell))
 
 
 def points_of(grid: Mapping[str, Sequence[Any]]) -> list[Point]:
@@ -138,16 +156,26 @@ def _as_json(folder: Path, point: Point) -> dict[str, Any]:
     }
 
 
-def _compared(folder: Path, points: Sequence[Point], tell: Tell) -> Path | None:
-    finished = [folder / p.name for p in points if p.error is None and _has_result(folder / p.name)]
-    if len(finished) < 2:
-        return None
+def _compared(
+    folder: Path, points: Sequence[Point], beside: Sequence[str | Path], tell: Tell
+) -> tuple[Path | None, tuple[Path, ...]]:
+    """Folder of the comparison, and the pictures."""
+    own = [folder / p.name for p in points if p.error is None and _has_result(folder / p.name)]
+    runs = [*own, *map(Path, beside)]
+    if not own or len(runs) < 2:
+        return None, ()
     target = folder / COMPARED
     if is_taken(target):
         target = folder / f"{COMPARED}-{len(list(folder.glob(f'{COMPARED}*'))) + 1}"
-    tell(f"comparing {len(finished)} runs")
-    compare(finished, output_dir=target)
-    return target
+    tell(f"comparing {len(runs)} runs")
+    compared = compare(runs, output_dir=target)
+    found = panels(compared)
+    if not found:
+        return target, ()
+    named = {compared.lineup.named(str(place)) for place in beside}
+    for name, form in FRONT.items():
+        write_bytes(folder / name, as_image(found, form, named))
+    return target, tuple(folder / name for name in FRONT)
 
 
 def _has_result(folder: Path) -> bool:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.conftest import run
 from tests.end_to_end.test_reproduce import SHORT
 from unskew import config
 from unskew.errors import ConfigError
-from unskew.executing import Job, LocalExecutor, run_all
+from unskew.executing import Ended, Job, LocalExecutor, run_all
 from unskew.executors import RayExecutor
 from unskew.reports.record import RunRecord
 
@@ -71,5 +74,54 @@ def test_a_killed_worker_is_a_failed_run(story, tmp_path, monkeypatch):
 
 
 def test_what_no_node_has_is_refused(story, tmp_path):
-    with pytest.raises(ConfigError, match=r"gpus_per_run is 7, but Ray has 0 GPUs in all"):
+    asked = r"asks for 1 CPU, 7 GPU, and no node of Ray has as much \(there are: 2 CPU, 0 GPU\)"
+    with pytest.raises(ConfigError, match=asked):
         run_all([job(story, tmp_path / "x")], RayExecutor(gpus_per_run=7))
+
+
+def test_a_folder_that_the_node_does_not_share_is_told(story, tmp_path, monkeypatch):
+    monkeypatch.setattr("unskew.executors._run_at", lambda *_: Ended(None, 1.0, 1.0))
+    elsewhere = job(story, tmp_path / "elsewhere")
+    error = run_all([elsewhere], RayExecutor())[elsewhere.folder].error
+    assert error == f"it ended on a node that does not share {tmp_path}"
+
+
+def words(story, folder, *more: str) -> tuple[str, ...]:
+    named = ("--model", str(story.biased), "--data", str(story.pairs), "--output-dir", str(folder))
+    return ("sweep", "finetune_anti", *named, "--executor", "ray", *more, *SHORT)
+
+
+def drivers() -> int:
+    """How many programs have connected to the Ray of this module."""
+    return len(ray._private.state.jobs())
+
+
+def test_the_command_joins_the_cluster_it_is_told_of_and_no_other(story, tmp_path, monkeypatch):
+    first, folder = drivers(), tmp_path / "s"
+    monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
+    said = run(*words(story, folder, "--grid", "data.categories=[[trade], [nobody]]"))
+    assert said.code == 1, said.err
+    assert drivers() == first + 1
+    good, bad = json.loads((folder / "sweep.json").read_text())
+    assert good["error"] is None and "nobody" in bad["error"]
+    done = next(folder.glob("*/record.json"))
+    made = done.stat().st_mtime_ns
+    monkeypatch.delenv("RAY_ADDRESS")
+    said = run(*words(story, folder, "--grid", "data.categories=[[trade]]", "--retries", "1"))
+    assert said.code == 0, said.err
+    assert "1 of 1 runs are there already" in said.out
+    assert done.stat().st_mtime_ns == made
+    said = run(*words(story, folder, "--grid", "seed=[8]"))
+    assert said.code == 0, said.err
+    assert drivers() == first + 1
+    assert RunRecord.load(folder / "seed=8").seed == 8
+
+
+def test_an_address_where_nobody_listens_is_told_at_once(story, tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match=f"nobody listens at RAY_ADDRESS={address}"):
+        run_all([job(story, tmp_path / "x")], RayExecutor())

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from tests.unit.comparison.small_runs import pairs, unlearned, write_run
 from unskew import executing, sweeping
-from unskew.errors import ConfigError, RunError
+from unskew.errors import ConfigError, DataError, RunError
 from unskew.recipes import parse_grid
 from unskew.sweeping import points_of, sweep
 
@@ -69,6 +70,7 @@ def runs(monkeypatch):
         (output_dir / "compare.html").touch()
 
     monkeypatch.setattr(sweeping, "compare", compare)
+    monkeypatch.setattr(sweeping, "panels", lambda compared: [])
     return seen
 
 
@@ -84,6 +86,17 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(runs, tmp_path):
     assert again.compared == tmp_path / "s" / "compare-2"
 
 
+def test_what_has_ended_is_written_while_others_go_on(runs, tmp_path):
+    file, written = tmp_path / "sweep.json", []
+
+    def tell(line):
+        if line[:2] in ("2/", "3/"):
+            written.append([point["name"] for point in json.loads(file.read_text())])
+
+    sweep("biasunlearn", {"seed": [0, 1, 2]}, output_dir=tmp_path, tell=tell, **NAMED)
+    assert written == [["seed=0"], ["seed=0", "seed=1"]]
+
+
 def test_a_single_result_is_not_compared(runs, tmp_path):
     assert sweep("biasunlearn", {"seed": [0, 1]}, output_dir=tmp_path, **NAMED).compared is None
 
@@ -93,3 +106,40 @@ def test_every_point_is_checked_before_one_is_run(runs, tmp_path):
     with pytest.raises(ConfigError, match="max_steps: Input should be a valid integer"):
         sweep("biasunlearn", grid, output_dir=tmp_path, **NAMED)
     assert not runs
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Runs that leave a small record: seed 0 is even, seed 1 is not."""
+    seen = []
+
+    def execute(settings, folder, *, resume, tell):
+        seen.append(folder.name)
+        unlearned(folder, [1] * 4, [1, 0, 1, settings.seed], seed=settings.seed)
+
+    monkeypatch.setattr(executing, "execute", execute)
+    return seen
+
+
+def test_a_run_beside_is_compared_and_drawn_by_its_name(measured, tmp_path):
+    other = unlearned(tmp_path / "other", [1] * 4, [1, 1, 1, 0])
+    done = sweep("dpo", {"seed": [0, 1]}, output_dir=tmp_path / "s", beside=[str(other)], **NAMED)
+    assert done.compared is not None
+    table = (done.compared / "compare.md").read_text()
+    assert all(name in table for name in ("seed=0", "seed=1", "other"))
+    assert [path.name for path in done.fronts] == ["front.png", "front.svg"]
+    drawn = (tmp_path / "s" / "front.svg").read_text()
+    assert "<!-- other -->" in drawn and "<!-- seed=0 -->" in drawn
+    # Neither on the front nor from elsewhere.
+    assert "<!-- seed=1 -->" not in drawn
+    # With one beside it, a single point is enough.
+    one = sweep("dpo", {"seed": [0]}, output_dir=tmp_path / "one", beside=[other], **NAMED)
+    assert one.fronts and one.compared
+
+
+def test_a_run_beside_that_is_not_finished_is_refused_before_one_is_run(measured, tmp_path):
+    phases = {"before": {"stereoset": pairs([1] * 4)}}
+    cut_off = write_run(tmp_path / "cut", phases)
+    with pytest.raises(DataError, match="holds no finished run"):
+        sweep("dpo", {"seed": [0, 1]}, output_dir=tmp_path / "s", beside=[cut_off], **NAMED)
+    assert not measured

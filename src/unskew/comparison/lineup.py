@@ -12,7 +12,7 @@ from unskew.reports.findings import BEFORE, ORACLE, REPORT, final_phase, phases
 from unskew.reports.record import RunRecord
 from unskew.reports.storage import has_samples
 
-__all__ = ["BASE", "Entrant", "Lineup", "line_up"]
+__all__ = ["BASE", "Entrant", "Lineup", "finished", "line_up"]
 
 BASE = "base"
 _SAME_BASELINE = 1e-3
@@ -101,7 +101,7 @@ def line_up(folders: Sequence[str | Path]) -> Lineup:
     for path in paths:
         if resolved.count(path.resolve()) > 1:
             raise ConfigError(f"{path} is named twice; name each run once")
-    mains = [_entrant(name, path) for name, path in zip(names_of(resolved), paths, strict=True)]
+    mains = [finished(name, path) for name, path in zip(names_of(resolved), paths, strict=True)]
     runs = [entrant for main in mains for entrant in (main, *_controls(main))]
     _same_data(runs)
     started = [run for run in mains if BEFORE in phases(run.record)]
@@ -129,7 +129,12 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     return ["/".join(next(filter(is_name, of_folder), of_folder[-1])) for of_folder in ends]
 
 
-def _entrant(name: str, folder: Path) -> Entrant:
+def finished(name: str, folder: Path) -> Entrant:
+    """A finished run in the phase that it stands for.
+
+    Raises:
+        DataError: Its record cannot be read, or it is not finished.
+    """
     record = RunRecord.load(folder)
     phase = final_phase(record)
     if phase is None:

@@ -15,7 +15,7 @@ from unskew.reports.findings import Measure
 from unskew.reports.record import HistoryMetric, HistoryRow
 from unskew.types import OVERALL
 
-__all__ = ["LEVELS", "Path", "Point", "Reading", "at_levels", "readings"]
+__all__ = ["DAMAGES", "LEVELS", "Damage", "Path", "Point", "Reading", "at_levels", "readings"]
 
 LEVELS = (0.75, 0.5, 0.25)
 """Shares of the bias at the start at which damages are read."""
@@ -61,7 +61,9 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class _Damage:
+class Damage:
+    """A quantity that unlearning should leave alone, and how much of it was lost."""
+
     benchmark: str
     metric: str
     variant: str | None
@@ -83,11 +85,11 @@ def _gained_percent(before: float, now: float) -> float:
     return 100 * (now / before - 1)
 
 
-_DAMAGES = (
-    _Damage("divergence", "kl_reference_policy", BASE, "KL to the base", "nats/token", _now),
-    _Damage("stereoset", "lms", None, "LMS lost", "%", _lost),
-    _Damage("perplexity", "perplexity", None, "Perplexity gained", "%", _gained_percent),
-    _Damage("reasoning", "accuracy", None, "Reasoning accuracy lost", "%", _lost),
+DAMAGES = (
+    Damage("divergence", "kl_reference_policy", BASE, "KL to the base", "nats/token", _now),
+    Damage("stereoset", "lms", None, "LMS lost", "%", _lost),
+    Damage("perplexity", "perplexity", None, "Perplexity gained", "%", _gained_percent),
+    Damage("reasoning", "accuracy", None, "Reasoning accuracy lost", "%", _lost),
 )
 
 
@@ -101,7 +103,7 @@ def readings(lineup: Lineup) -> list[Reading]:
     kinds += ((gap, 0.0, "mean gap, distance from 0", "nats/token"),)
     found = []
     for bias, ideal, title, unit in kinds:
-        for damage in _DAMAGES:
+        for damage in DAMAGES:
             variant = measure.variant if damage.benchmark == measure.benchmark else damage.variant
             paths = [_path(run, bias, ideal, damage, variant) for run in lineup.runs]
             having = tuple(path for path in paths if path.points)
@@ -115,7 +117,7 @@ def readings(lineup: Lineup) -> list[Reading]:
     return found
 
 
-def _path(run: Entrant, bias: Measure, ideal: float, damage: _Damage, variant: str | None) -> Path:
+def _path(run: Entrant, bias: Measure, ideal: float, damage: Damage, variant: str | None) -> Path:
     points: list[Point] = []
     before: float | None = None
     for row in run.record.history:

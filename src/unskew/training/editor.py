@@ -15,7 +15,7 @@ from unskew.edits.malmen import Editor
 from unskew.errors import Diverged
 from unskew.models.editable import EditableMaps, Places, Shifts
 from unskew.training.determinism import deterministic_kernels
-from unskew.training.editing import EditPair, EditPasses, EditValues
+from unskew.training.editing import EditBatch, EditPasses, EditValues, PairRows
 from unskew.training.launch import is_main_process
 from unskew.training.steplog import StepLog
 from unskew.types import Decision, StepInfo
@@ -113,10 +113,10 @@ class EditorTrainer:
         self,
         editors: Editors,
         passes: EditPasses,
-        draw: Callable[[], Sequence[EditPair]],
+        draw: Callable[[], EditBatch],
         *,
-        source: Sequence[EditPair],
-        held_out: Sequence[EditPair],
+        source: Sequence[PairRows],
+        held_out: EditBatch,
         settings: EditorSettings,
     ) -> None:
         self.editors, self.passes, self.draw = editors, passes, draw
@@ -136,6 +136,8 @@ class EditorTrainer:
         """Of the lowest loss; the first of equals."""
         return min(self.losses, key=self.losses.__getitem__)
 
+    query = False
+
     def train(self, name: str) -> Shifts:
         """Train, then the shift of the best editor, which is left in `editors`.
 
@@ -150,7 +152,7 @@ class EditorTrainer:
         for step in bar:
             with deterministic_kernels(required=True):
                 values = self.step(step)
-            bar.set_postfix(edit=f"{values.edit:.4g}", unrelated=f"{values.unrelated:.4g}")
+            bar.set_postfix(edit=f"{values.edit:.4g}", kept=f"{values.kept:.4g}")
             if step % self.settings.eval_steps and step != self.settings.max_steps:
                 continue
             self.log.close_line(step)
@@ -167,11 +169,12 @@ class EditorTrainer:
 
     def step(self, step: int) -> EditValues:
         """One batch edits the model, is scored on it, and moves the editor."""
-        pairs = self.draw()
-        places = self.passes.places(pairs)
+        batch = self.draw()
+        places = self.passes.places(batch.pairs)
         self.editors.update(places)
         shifts = self.editors.shifts(places)
-        values = self.passes.edited(pairs, shifts, gradients=True)
+        if self.query: batch = self.draw()
+        values = self.passes.edited(batch, shifts, gradients=True)
         self.optimizer.zero_grad()
         self.editors.backward(places, shifts, self.passes.maps.gradients())
         self.passes.maps.clear()
@@ -183,9 +186,8 @@ class EditorTrainer:
                 "training.learning_rate or editor.step_size"
             )
         self.optimizer.step()
-        parts = {"edit": values.edit, "unrelated": values.unrelated}
-        num_tokens = sum(pair.num_tokens for pair in pairs)
-        self.log.add(StepInfo(parts, loss), self.settings.learning_rate, num_tokens)
+        parts = {"edit": values.edit, "kept": values.kept}
+        self.log.add(StepInfo(parts, loss), self.settings.learning_rate, batch.num_tokens)
         self.log.set_grad_norm(norm.item())
         return values
 
@@ -197,7 +199,7 @@ class EditorTrainer:
         )
 
     def _loss(self, values: EditValues) -> float:
-        return values.edit + self.passes.unrelated_weight * values.unrelated
+        return values.edit + self.passes.kept_weight * values.kept
 
     def _is_out_of_patience(self) -> bool:
         later = [step for step in self.losses if step > self.best_step]

@@ -41,9 +41,7 @@ class RunningMoments(nn.Module):
         self.mean += shift * size / total
         self.count.copy_(total)
 
-    def standardised(
-        self, rows: Float[Tensor, "place width"]
-    ) -> Float[Tensor, "place width"]:
+    def standardised(self, rows: Float[Tensor, "place width"]) -> Float[Tensor, "place width"]:
         """Each column less its mean, over its standard deviation; a constant one becomes 0."""
         std = (self.squares / self.count.clamp(min=1)).sqrt()
         scale = torch.where(std > 0, 1 / std, 0.0)
@@ -124,7 +122,7 @@ class Editor(nn.Module):
         self, u: Float[Tensor, "place inputs"], g: Float[Tensor, "place outputs"], module: int
     ) -> Float[Tensor, "inputs outputs"]:
         """The shift of a map `x W`, shape (inputs, outputs)."""
-        changes = torch.cat([self.output_changes(*part, module) for part in _parts(u, g)])
+        changes = torch.cat([self.output_changes(a, b, module) for a, b in _parts(u, g)])
         return Ridge(u, self.log_ridge[module]).shift(changes)
 
     def backward(

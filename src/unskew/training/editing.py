@@ -26,13 +26,13 @@ class EditBatch:
     """What an edit is made from, or judged by."""
 
     pairs: tuple[PairRows, ...]
-    kept: tuple[Tokens, ...]
-    """Texts that should stay as likely as they are."""
+    unrelated: tuple[Tokens, ...]
+    """Texts whose predictions should stay what they are."""
 
     @property
     def num_tokens(self) -> int:
         """Of all rows, scored or not."""
-        rows = [row for pair in self.pairs for row in pair] + list(self.kept)
+        rows = [row for pair in self.pairs for row in pair] + list(self.unrelated)
         return sum(len(row.ids) for row in rows)
 
 
@@ -42,8 +42,8 @@ class EditValues:
 
     edit: float
     """How uneven the pairs are, a mean over pairs."""
-    kept: float
-    """How far the kept texts are from the base; 0 where they have no weight."""
+    unrelated: float
+    """How far the unrelated texts' predictions are from the base's; 0 where they have no weight."""
 
 
 def edit_batch(
@@ -52,7 +52,7 @@ def edit_batch(
     encoder: Encoder,
     loss: EditLoss,
 ) -> EditBatch:
-    """Tokenise pairs; their unrelated texts and the documents are what is kept.
+    """Tokenise pairs, their unrelated texts and documents, which are unrelated as well.
 
     Args:
         shown: Pairs, with or without the start token.
@@ -67,34 +67,31 @@ def edit_batch(
     segments = [Segment(t, b) for (p, _), b in zip(shown, begins, strict=True) for t in p.texts]
     rows = iter(encoder.encode([*segments, *(Segment(d.text) for d in documents)]))
     pairs: list[PairRows] = []
-    kept: list[Tokens] = []
+    unrelated: list[Tokens] = []
     for pair, has_start in shown:
         own = [next(rows) for _ in pair.texts]
         parting(own[0], own[1], name=f"pair {pair.id}")
         bare = [row.without_start() for row in own]
         # A text of one token has nothing left to score without its start.
-        stereotype, anti, *unrelated = own if has_start or not _all_scored(bare) else bare
+        is_bare = not has_start and all(row.num_scored for row in bare)
+        stereotype, anti, *rest = bare if is_bare else own
         pairs.append((stereotype, anti))
-        kept += unrelated
-    return EditBatch(tuple(pairs), (*kept, *rows))
-
-
-def _all_scored(rows: Sequence[Tokens]) -> bool:
-    return all(row.num_scored for row in rows)
+        unrelated += rest
+    return EditBatch(tuple(pairs), (*unrelated, *rows))
 
 
 class EditPasses:
     """The passes of a batch through a model.
 
-    A loss is a sum over pairs (of kept texts: over tokens) divided by their number in the whole
-    batch, so `batch_pairs` changes memory and no result.
+    A loss is a sum over pairs (of unrelated texts: over tokens) divided by their number in the
+    whole batch, so `batch_pairs` changes memory and no result.
 
     Args:
         path: Forward pass of the model, whose head no edit touches.
         maps: What is edited; to be used inside `maps.open()`.
         loss: What makes a pair even.
-        kept_weight: Of the kept texts' loss; with 0 they are not read.
-        batch_pairs: Pairs, or as many kept texts, in one forward pass.
+        unrelated_weight: Of the unrelated texts' loss; with 0 they are not read.
+        batch_pairs: Pairs, or as many unrelated texts, in one forward pass.
     """
 
     def __init__(
@@ -103,12 +100,12 @@ class EditPasses:
         maps: EditableMaps,
         *,
         loss: EditLoss,
-        kept_weight: float,
+        unrelated_weight: float,
         batch_pairs: int,
     ) -> None:
         self.path, self.maps = path, maps
         self.loss: EditLoss = loss
-        self.kept_weight, self.batch_pairs = kept_weight, batch_pairs
+        self.unrelated_weight, self.batch_pairs = unrelated_weight, batch_pairs
         self._device = next(path.model.parameters()).device
 
     def places(self, pairs: Sequence[PairRows]) -> dict[str, Places]:
@@ -132,19 +129,19 @@ class EditPasses:
         Args:
             batch: Whose losses.
             shifts: The edit.
-            gradients: Leave those of `edit + kept_weight * kept` in the maps.
+            gradients: Leave those of `edit + unrelated_weight * unrelated` in the maps.
         """
         with torch.no_grad():
-            before = [(b, self.path.states(b)) for b in self._kept(batch)]
-        edit = kept = 0.0
+            before = [(b, self.path.states(b)) for b in self._unrelated(batch)]
+        edit = unrelated = 0.0
         with self.maps.shifted(shifts), torch.set_grad_enabled(gradients):
             for part in self._parts(batch.pairs):
                 grid = self._collate([row for pair in part for row in pair])
                 edit += _taken(self._uneven(part, grid) / len(batch.pairs), 1.0)
-            count = self._kept_count(batch)
+            count = self._unrelated_count(batch)
             for grid, states in before:
-                kept += _taken(self._moved(grid, states) / count, self.kept_weight)
-        return EditValues(edit, kept)
+                unrelated += _taken(self._moved(grid, states) / count, self.unrelated_weight)
+        return EditValues(edit, unrelated)
 
     def _uneven(self, pairs: Sequence[PairRows], batch: Batch) -> Tensor:
         """Edit loss, summed over pairs."""
@@ -157,7 +154,7 @@ class EditPasses:
         return squared_gap(*logprob.unbind(-1)).sum()
 
     def _moved(self, batch: Batch, before: Tensor) -> Tensor:
-        """Loss of kept texts, summed over tokens, or over rows where `official`."""
+        """Loss of unrelated texts, summed over tokens, or over rows where `official`."""
         states = self.path.states(batch)
         if self.loss == "official":
             prob, _ = self._means(before, batch)
@@ -165,8 +162,8 @@ class EditPasses:
             return official_retain(prob, logprob).sum()
         return self.path.kl_reference_policy(states, self.path, before).sum()
 
-    def _kept_count(self, batch: EditBatch) -> int:
-        return sum(1 if self.loss == "official" else row.num_scored for row in batch.kept)
+    def _unrelated_count(self, batch: EditBatch) -> int:
+        return sum(1 if self.loss == "official" else row.num_scored for row in batch.unrelated)
 
     def _means(self, states: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean probability and mean log-probability of each row's scored tokens."""
@@ -188,8 +185,9 @@ class EditPasses:
         counts = torch.bincount(index[:, 2], minlength=len(pairs)).clamp(min=1)
         return kl.new_zeros(len(pairs)).index_add(0, index[:, 2], kl) / counts
 
-    def _kept(self, batch: EditBatch) -> Iterator[Batch]:
-        return (self._collate(part) for part in self._parts(batch.kept if self.kept_weight else ()))
+    def _unrelated(self, batch: EditBatch) -> Iterator[Batch]:
+        rows = batch.unrelated if self.unrelated_weight else ()
+        return (self._collate(part) for part in self._parts(rows))
 
     def _collate(self, rows: Sequence[Tokens]) -> Batch:
         return collate(rows, self._device)

@@ -1,11 +1,11 @@
-"""Trains an editor network: each step edits the model with a batch, and undoes it."""
+"""Trains an editor network: each step edits the model with a batch, and undoes the edit."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ from unskew.training.launch import is_main_process
 from unskew.training.steplog import StepLog
 from unskew.types import Decision, StepInfo
 
+JudgedBy = Literal["same", "other"]
+
 
 class Editors(nn.Module):
     """A network for each shape among the maps; maps of one shape share it.
@@ -31,9 +33,7 @@ class Editors(nn.Module):
         step_size: Where the learned step sizes begin.
     """
 
-    def __init__(
-        self, maps: EditableMaps, *, rank: int, num_blocks: int, step_size: float
-    ) -> None:
+    def __init__(self, maps: EditableMaps, *, rank: int, num_blocks: int, step_size: float) -> None:
         super().__init__()
         shapes = maps.shapes
         members = {shape: [n for n in shapes if shapes[n] == shape] for shape in shapes.values()}
@@ -86,6 +86,8 @@ class Editors(nn.Module):
 class EditorSettings:
     """How an editor is trained."""
 
+    judged_by: JudgedBy
+    """Which pairs a step's loss is of: those that made the edit, or the next ones."""
     max_steps: int
     learning_rate: float
     max_grad_norm: float
@@ -95,7 +97,7 @@ class EditorSettings:
 
 
 class EditorTrainer:
-    """Trains on batches that edit themselves; keeps what edits held-out pairs best.
+    """Trains by edits from one batch each; keeps the editor that serves held-out pairs best.
 
     The kept edit is one shift from a fixed set of pairs, so that is what the evaluations look at:
     its loss on pairs that took no part in it.
@@ -136,8 +138,6 @@ class EditorTrainer:
         """Of the lowest loss; the first of equals."""
         return min(self.losses, key=self.losses.__getitem__)
 
-    query = False
-
     def train(self, name: str) -> Shifts:
         """Train, then the shift of the best editor, which is left in `editors`.
 
@@ -152,7 +152,7 @@ class EditorTrainer:
         for step in bar:
             with deterministic_kernels(required=True):
                 values = self.step(step)
-            bar.set_postfix(edit=f"{values.edit:.4g}", kept=f"{values.kept:.4g}")
+            bar.set_postfix(edit=f"{values.edit:.4g}", unrelated=f"{values.unrelated:.4g}")
             if step % self.settings.eval_steps and step != self.settings.max_steps:
                 continue
             self.log.close_line(step)
@@ -168,12 +168,13 @@ class EditorTrainer:
         return self.editors.shifts(self._source)
 
     def step(self, step: int) -> EditValues:
-        """One batch edits the model, is scored on it, and moves the editor."""
+        """One batch edits the model, whose loss on it or on the next one moves the editor."""
         batch = self.draw()
         places = self.passes.places(batch.pairs)
         self.editors.update(places)
         shifts = self.editors.shifts(places)
-        if self.query: batch = self.draw()
+        if self.settings.judged_by == "other":
+            batch = self.draw()
         values = self.passes.edited(batch, shifts, gradients=True)
         self.optimizer.zero_grad()
         self.editors.backward(places, shifts, self.passes.maps.gradients())
@@ -186,7 +187,7 @@ class EditorTrainer:
                 "training.learning_rate or editor.step_size"
             )
         self.optimizer.step()
-        parts = {"edit": values.edit, "kept": values.kept}
+        parts = {"edit": values.edit, "unrelated": values.unrelated}
         self.log.add(StepInfo(parts, loss), self.settings.learning_rate, batch.num_tokens)
         self.log.set_grad_norm(norm.item())
         return values
@@ -194,12 +195,10 @@ class EditorTrainer:
     def evaluate(self, step: int) -> None:
         """Loss of the held-out pairs under the shift that would be kept."""
         shifts = self.editors.shifts(self._source)
-        self.losses[step] = self._loss(
-            self.passes.edited(self.held_out, shifts, gradients=False)
-        )
+        self.losses[step] = self._loss(self.passes.edited(self.held_out, shifts, gradients=False))
 
     def _loss(self, values: EditValues) -> float:
-        return values.edit + self.passes.kept_weight * values.kept
+        return values.edit + self.passes.unrelated_weight * values.unrelated
 
     def _is_out_of_patience(self) -> bool:
         later = [step for step in self.losses if step > self.best_step]

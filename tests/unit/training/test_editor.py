@@ -62,7 +62,7 @@ def test_held_out_pairs_become_more_even_and_the_model_stays():
     with made.passes.maps.open():
         base = made.passes.edited(made.held_out, none, gradients=False).edit
         edited = made.passes.edited(made.held_out, shifts, gradients=False).edit
-    assert edited < 0.7 * base
+    assert edited < 0.8 * base
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
     assert [line["step"] for line in made.log.lines] == [8, 16, 24]
     assert set(made.log.lines[0]["parts"]) == {"edit", "unrelated"}

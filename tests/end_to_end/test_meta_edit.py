@@ -33,7 +33,7 @@ SMALL = {
     "without_start": 0.0,
     "editor": {"rank": 8},
     "training": {"max_steps": 12, "learning_rate": 1e-3, "eval_steps": 4},
-    "strengths": [0.5, 1.0],
+    "strengths": [0.5, 0.8],
     "refine": 0,
     "choice": {"signal": "mean_gap", "window": 0.005, "floors": []},
 }
@@ -57,7 +57,7 @@ def run(here, story, tmp_path, without_page):
 def test_a_run_leaves_an_edit_and_its_editor(run, here, story, tmp_path):
     out = run("run")
     record = RunRecord.load(out)
-    assert [row.strength for row in record.history] == [0.0, 0.5, 1.0]
+    assert [row.strength for row in record.history] == [0.0, 0.5, 0.8]
     before, after = (
         abs(
             record.find(benchmark="stereoset", metric="mean_gap", phase=p, category="overall")[

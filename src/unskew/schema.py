@@ -210,7 +210,7 @@ class EditorConfig(_Strict):
 class EditorTraining(_Strict):
     """How the network is trained."""
 
-    max_steps: int = Field(default=100, ge=1)
+    max_steps: int = Field(default=80, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     judged_by: Literal["same", "other"] = "other"

@@ -30,10 +30,14 @@ class EditBatch:
     """Texts whose predictions should stay what they are."""
 
     @property
+    def num_pair_tokens(self) -> int:
+        """Of the pairs' rows, scored or not."""
+        return sum(len(row.ids) for pair in self.pairs for row in pair)
+
+    @property
     def num_tokens(self) -> int:
         """Of all rows, scored or not."""
-        rows = [row for pair in self.pairs for row in pair] + list(self.unrelated)
-        return sum(len(row.ids) for row in rows)
+        return self.num_pair_tokens + sum(len(row.ids) for row in self.unrelated)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -105,7 +106,7 @@ class EditorTrainer:
     Args:
         editors: To be trained.
         passes: Of a batch through the model; inside `passes.maps.open()`.
-        draw: Pairs of the next step.
+        draw: Gives the next batch.
         source: Pairs that the kept shift is made from.
         held_out: Pairs that the evaluations take the loss of.
         settings: How.
@@ -173,6 +174,7 @@ class EditorTrainer:
         places = self.passes.places(batch.pairs)
         self.editors.update(places)
         shifts = self.editors.shifts(places)
+        num_tokens = batch.num_pair_tokens
         if self.settings.judged_by == "other":
             batch = self.draw()
         values = self.passes.edited(batch, shifts, gradients=True)
@@ -181,21 +183,24 @@ class EditorTrainer:
         self.passes.maps.clear()
         norm = nn.utils.clip_grad_norm_(self.editors.parameters(), self.settings.max_grad_norm)
         loss = self._loss(values)
-        if not torch.isfinite(norm) or not abs(loss) < float("inf"):
+        if not (torch.isfinite(norm) and math.isfinite(loss)):
             raise Diverged(
                 f"the editor's loss is {loss} and its gradient's norm {norm} at step {step}; lower "
                 "training.learning_rate or editor.step_size"
             )
         self.optimizer.step()
         parts = {"edit": values.edit, "unrelated": values.unrelated}
-        self.log.add(StepInfo(parts, loss), self.settings.learning_rate, batch.num_tokens)
+        num_tokens += batch.num_tokens
+        self.log.add(StepInfo(parts, loss), self.settings.learning_rate, num_tokens)
         self.log.set_grad_norm(norm.item())
         return values
 
     def evaluate(self, step: int) -> None:
         """Loss of the held-out pairs under the shift that would be kept."""
         shifts = self.editors.shifts(self._source)
-        self.losses[step] = self._loss(self.passes.edited(self.held_out, shifts, gradients=False))
+        loss = self._loss(self.passes.edited(self.held_out, shifts, gradients=False))
+        # NaN is neither above nor below another loss, and would stay the lowest for good.
+        self.losses[step] = loss if math.isfinite(loss) else math.inf
 
     def _loss(self, values: EditValues) -> float:
         return values.edit + self.passes.unrelated_weight * values.unrelated

@@ -66,7 +66,6 @@ def test_held_out_pairs_become_more_even_and_the_model_stays():
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
     assert [line["step"] for line in made.log.lines] == [8, 16, 24]
     assert set(made.log.lines[0]["parts"]) == {"edit", "unrelated"}
-    assert made.log.num_tokens > 0
 
 
 def test_the_seed_decides_every_bit():
@@ -99,9 +98,12 @@ def test_a_step_is_judged_by_the_pairs_asked_for():
         with maps.open():
             made = make()
             draw, drawn = made.draw, []
-            made.draw = lambda draw=draw, drawn=drawn: drawn.append(1) or draw()
+            made.draw = lambda draw=draw, drawn=drawn: drawn.append(draw()) or drawn[-1]
             made.train("edit")
         assert len(drawn) == wanted
+        shown = [batch.num_pair_tokens for batch in drawn[:: wanted // 12]]
+        judged = [batch.num_tokens for batch in drawn[wanted // 12 - 1 :: wanted // 12]]
+        assert made.log.num_tokens == sum(shown) + sum(judged)
 
 
 def test_maps_of_one_shape_share_a_network_and_keep_their_own_step():
@@ -111,6 +113,21 @@ def test_maps_of_one_shape_share_a_network_and_keep_their_own_step():
     net, _ = made.editors.of(next(iter(made.passes.maps.shapes)))
     assert net.step_size.shape == (2,)
     assert net.step_size[0] != net.step_size[1]
+
+
+def test_an_edit_whose_loss_is_not_finite_is_never_the_best():
+    maps, make = trainer()
+    with maps.open():
+        made = make()
+        net, _ = made.editors.of(next(iter(maps.shapes)))
+        with torch.no_grad():
+            net.step_size.fill_(1e30)
+        made.losses.clear()
+        made.evaluate(0)
+        with torch.no_grad():
+            net.step_size.fill_(1e-3)
+        made.evaluate(1)
+    assert made.best_step == 1
 
 
 def test_a_loss_that_is_not_finite_is_told_with_the_step():

@@ -24,6 +24,7 @@ STAGES: Mapping[str, type[BaseModel]] = {
     "train": schema.TrainStage,
     "saliency": schema.SaliencyStage,
     "edit": schema.EditStage,
+    "meta_edit": schema.MetaEditStage,
     "project": schema.ProjectStage,
     "decode": schema.DecodeStage,
 }
@@ -191,6 +192,7 @@ def _fields_at(location: Iterable[str]) -> list[str]:
         "chunk": schema.ChunkConfig,
         "choice": schema.ChoiceConfig,
         "floors": schema.FloorConfig,
+        "editor": schema.EditorConfig,
         "evaluation": schema.EvaluationConfig,
         "judge": judge_settings.JudgeConfig,
         "second": judge_settings.JudgeModel,

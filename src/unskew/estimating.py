@@ -15,7 +15,15 @@ from unskew.models.load import DTYPES
 from unskew.models.logprobs import BLOCK_ELEMENTS
 from unskew.models.shapes import meta_model, pass_cost
 from unskew.plans import Plan
-from unskew.schema import WORLD, DataConfig, ModelConfig, RunConfig, SaliencyStage, TrainStage
+from unskew.schema import (
+    WORLD,
+    DataConfig,
+    MetaEditStage,
+    ModelConfig,
+    RunConfig,
+    SaliencyStage,
+    TrainStage,
+)
 from unskew.types import Dataset, Examples
 from unskew.updates import SCOPES
 from unskew.world.teach import taught_world
@@ -180,6 +188,9 @@ def _scoped(stage: Any, model: ModelConfig) -> Any:
 def _rows_of_chunk(stage: Any) -> int:
     if isinstance(stage, SaliencyStage):
         return sum(stage.bias_rows.values()) + sum(stage.reason_rows.values())
+    if isinstance(stage, MetaEditStage):
+        # Pairs are read before the edit and after it, unrelated texts once with a gradient.
+        return 5 * stage.num_edits + stage.documents
     if not isinstance(stage, TrainStage):
         return 1
     chunk = stage.chunk
@@ -210,8 +221,9 @@ def _work(stage: Any, settings: RunConfig, data: Dataset, length: int) -> _Work:
         return _Work(training.max_steps * rows, scored)
     if isinstance(stage, SaliencyStage):
         return _Work(rows * int(stage.bias.get("nodes", 1)), scored)
+    trained = stage.training.max_steps * rows if isinstance(stage, MetaEditStage) else 0.0
     evaluations = len(getattr(stage, "strengths", ())) + getattr(stage, "refine", 0)
-    return _Work(0.0, scored + evaluations * select)
+    return _Work(trained, scored + evaluations * select)
 
 
 def _texts(examples: Examples, per_category: int | None = None) -> int:

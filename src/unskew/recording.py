@@ -7,7 +7,7 @@ import platform
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +23,7 @@ from unskew.models.sites import text_model_type
 from unskew.reports import record as records
 from unskew.training.launch import num_processes
 from unskew.training.trainer import UnlearningTrainer
-from unskew.types import Dataset, Evaluation, Examples
+from unskew.types import Dataset, Decision, Evaluation, Examples
 
 PACKAGES = (
     "unskew",
@@ -179,20 +179,8 @@ def training(trainer: UnlearningTrainer, stage: str) -> dict[str, Any]:
             for e in trainer.history
             if e.metrics
         ],
-        "train_log": [
-            records.TrainRow(**{**row, "learning_rate": row["learning_rate"] or 0.0}, stage=stage)
-            for row in trainer.train_log
-        ],
-        "decisions": [
-            records.Decision(
-                step=d.step,
-                kind=d.kind,
-                directions=dict(d.directions) if d.directions else None,
-                reason=d.reason,
-                stage=stage,
-            )
-            for d in trainer.decisions
-        ],
+        "train_log": train_rows(trainer.train_log, stage),
+        "decisions": decisions(trainer.decisions, stage),
         "checkpoint": records.Checkpoint(
             best_step=best.step,
             last_step=trainer.history[-1].step,
@@ -200,6 +188,28 @@ def training(trainer: UnlearningTrainer, stage: str) -> dict[str, Any]:
             floors=floors_of(trainer.choice, trainer.history, best.step),
         ),
     }
+
+
+def train_rows(lines: Iterable[Mapping[str, Any]], stage: str) -> list[records.TrainRow]:
+    """Lines of a stage's step log."""
+    return [
+        records.TrainRow(**{**row, "learning_rate": row["learning_rate"] or 0.0}, stage=stage)
+        for row in lines
+    ]
+
+
+def decisions(made: Iterable[Decision], stage: str) -> list[records.Decision]:
+    """What a stage decided on the way."""
+    return [
+        records.Decision(
+            step=d.step,
+            kind=d.kind,
+            directions=dict(d.directions) if d.directions else None,
+            reason=d.reason,
+            stage=stage,
+        )
+        for d in made
+    ]
 
 
 def floors_of(

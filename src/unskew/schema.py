@@ -201,6 +201,72 @@ class EditStage(_Strict):
             yield "mask", self.mask, "saliency"
 
 
+class EditorConfig(_Strict):
+    """The network that makes an edit out of gradients."""
+
+    rank: int = Field(default=128, ge=1)
+    num_blocks: int = Field(default=2, ge=1)
+    step_size: float = Field(default=1e-2, gt=0)
+    """Where the learned step sizes begin."""
+
+
+class EditorTraining(_Strict):
+    """How the network is trained."""
+
+    max_steps: int = Field(default=80, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    judged_by: Literal["same", "other"] = "other"
+    """Which pairs a step's loss is of: those that made the edit, as in the paper, or the next."""
+    eval_steps: int = Field(default=20, ge=1)
+    """Steps between looks at pairs of the select split, which choose the network that is kept."""
+    patience: int = Field(default=5, ge=1)
+    """Looks in a row without a lower loss that end the training."""
+
+
+class MetaEditStage(_Strict):
+    """Trains a network that edits, then makes one edit of train pairs with it and keeps that."""
+
+    kind: Literal["meta_edit"]
+    name: str = "meta_edit"
+    last_blocks: int = Field(default=1, ge=1)
+    """Last blocks in which the output map of the MLP is edited."""
+    modules: list[str] | None = Field(default=None, min_length=1)
+    """Linear maps to edit instead, by full name; `*` stands for anything."""
+    loss: Literal["squared_gap", "symmetric_kl", "official"] = "squared_gap"
+    """What is uneven in a pair: see docs/methods.md."""
+    num_edits: int = Field(default=128, ge=1)
+    """Pairs of an edit."""
+    batch_pairs: int = Field(default=64, ge=1)
+    """Pairs in one forward pass, a divisor of num_edits. Changes memory, not results."""
+    unrelated_weight: float = Field(default=0.3, ge=0)
+    """Of unrelated texts' KL to the base."""
+    documents: int = Field(default=64, ge=0)
+    """Documents of a step's unrelated texts, beside the pairs' own, where the data has some."""
+    without_start: float = Field(default=0.5, ge=0, le=1)
+    """Share of pairs shown without the start token, as StereoSet scores texts."""
+    editor: EditorConfig = EditorConfig()
+    training: EditorTraining = EditorTraining()
+    strengths: list[Annotated[float, Field(gt=0)]] = Field(default=[1.0], min_length=1)
+    """Factors on the edit that are tried on the select split."""
+    refine: int = Field(default=0, ge=0)
+    """Further strengths tried, each half way between the best and its better neighbour."""
+    choice: ChoiceConfig = ChoiceConfig()
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> Self:
+        if self.num_edits % self.batch_pairs:
+            raise ValueError(
+                f"stages.{self.name}.num_edits is {self.num_edits}, no multiple of batch_pairs "
+                f"({self.batch_pairs}); change one of them"
+            )
+        return self
+
+    def needs(self) -> Iterable[tuple[str, str, str]]:
+        """Earlier stages it reads: none."""
+        return ()
+
+
 class ProjectStage(_Strict):
     """Hides the group in hidden states, as far as the select split allows; changes no weight."""
 
@@ -250,7 +316,7 @@ class DecodeStage(_Strict):
 
 
 Stage = Annotated[
-    TrainStage | SaliencyStage | EditStage | ProjectStage | DecodeStage,
+    TrainStage | SaliencyStage | EditStage | MetaEditStage | ProjectStage | DecodeStage,
     Field(discriminator="kind"),
 ]
 

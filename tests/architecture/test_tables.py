@@ -33,7 +33,13 @@ CONTRACTS: list[tuple[Table, type]] = [
     (DECODERS, protocols.Decoder),
     (CLASSIFIERS, rating.Classifier),
 ]
-HELPERS = {"controllers.checkpoint_choice", "saliency.choice", "saliency.group_fairness"}
+HELPERS = {
+    "controllers.checkpoint_choice",
+    "edits.evenness",
+    "edits.malmen",
+    "saliency.choice",
+    "saliency.group_fairness",
+}
 """Modules that are no part and yet stand among them: asked by the loop or the assembly."""
 
 ENTRIES = [

@@ -129,7 +129,7 @@ def test_recipes_that_extend_wrongly_are_refused(tmp_path):
         ("stages.unbiased.name=a b", "'a b' is taken or no word"),
         (
             "stages.mask.kind=salency",
-            "stages.1.kind must be one of train, saliency, edit, project, decode; did",
+            "stages.1.kind must be one of train, saliency, edit, meta_edit, project, decode; did",
         ),
         ("stages.mask.choos={}", "unknown setting 'stages.1.choos'; did you mean 'choose'"),
         ("stages.update.strengths=[0]", "stages.3.strengths.0: Input should be greater than 0"),

@@ -169,6 +169,24 @@ class ScoringPath:
             [_recomputed(block_kl, states[b], reference_states[b]) for b in self._blocks(states)]
         )
 
+    def symmetric_kl(
+        self,
+        states: Float[Tensor, " position *width"],
+        others: Float[Tensor, " position *width"],
+    ) -> Float[Tensor, " position"]:
+        """KL in both directions, summed, between the predictions of two states of this model.
+
+        In nats; differentiable in both.
+        """
+
+        def block_kl(block: Tensor, other_block: Tensor) -> Tensor:
+            one, other = (F.log_softmax(self.logits(b), -1) for b in (block, other_block))
+            return ((one.exp() - other.exp()) * (one - other)).sum(-1)
+
+        return torch.cat(
+            [_recomputed(block_kl, states[b], others[b]) for b in self._blocks(states)]
+        )
+
     def _blocks(self, states: Tensor) -> Iterator[slice]:
         vocab = self.model.config.get_text_config().vocab_size
         yield from blocks(len(states), vocab)

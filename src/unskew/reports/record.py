@@ -170,7 +170,7 @@ class StageRow(_Part):
     """One finished stage."""
 
     name: str
-    kind: Literal["train", "saliency", "edit", "project", "decode"]
+    kind: Literal["train", "saliency", "edit", "meta_edit", "project", "decode"]
     result: str
     """What it left, in a line."""
     num_tokens: NonNegativeInt | None = None

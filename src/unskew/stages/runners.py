@@ -11,15 +11,23 @@ from unskew.edits import EDITS, PROJECTIONS
 from unskew.errors import ConfigError
 from unskew.saliency import SALIENCIES
 from unskew.saliency.choice import Chooser
-from unskew.schema import DecodeStage, EditStage, ProjectStage, RunConfig, SaliencyStage
+from unskew.schema import (
+    DecodeStage,
+    EditStage,
+    MetaEditStage,
+    ProjectStage,
+    RunConfig,
+    SaliencyStage,
+)
 from unskew.stages.decode import DecodeRunner
 from unskew.stages.edit import EditRunner
+from unskew.stages.meta_edit import MetaEditRunner
 from unskew.stages.project import ProjectRunner
 from unskew.stages.saliency import BIAS, REASON, SaliencyRunner
 from unskew.stages.train import TrainRunner
 from unskew.stages.workshop import Workshop
 
-Runner = TrainRunner | SaliencyRunner | EditRunner | ProjectRunner | DecodeRunner
+Runner = TrainRunner | SaliencyRunner | EditRunner | MetaEditRunner | ProjectRunner | DecodeRunner
 MakeRunner = Callable[[Workshop], Runner]
 
 
@@ -42,6 +50,9 @@ def runners_for(settings: RunConfig, categories: tuple[str, ...]) -> dict[str, M
             found[stage.name] = _saliency(stage, path)
         elif isinstance(stage, EditStage):
             found[stage.name] = _edit(stage, path, found.get(str(stage.mask)))
+        elif isinstance(stage, MetaEditStage):
+            choice = choice_for(stage.choice)
+            found[stage.name] = partial(MetaEditRunner, stage=stage, choice=choice)
         elif isinstance(stage, ProjectStage):
             found[stage.name] = _project(stage, path)
         elif isinstance(stage, DecodeStage):

@@ -251,3 +251,18 @@ def test_a_tie_is_greedy_for_the_first_only():
     greedy = path.greedy(torch.ones(4, 1), torch.arange(4))
     assert greedy.is_greedy.tolist() == [i == int(weight.argmax()) for i in range(4)]
     assert greedy.is_greedy.sum() == 1
+
+
+def test_symmetric_kl_is_that_of_whole_distributions_and_moves_both_sides(monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 1 << 7)  # several blocks
+    path = ScoringPath(tiny_model())
+    states = torch.randn(7, 32, requires_grad=True)
+    others = torch.randn(7, 32, requires_grad=True)
+    found = path.symmetric_kl(states, others)
+    p, q = (torch.log_softmax(path.logits(s), -1) for s in (states, others))
+    wanted = (p.exp() * (p - q)).sum(-1) + (q.exp() * (q - p)).sum(-1)
+    assert torch.allclose(found, wanted, atol=1e-4)
+    ours = torch.autograd.grad(found.sum(), (states, others))
+    theirs = torch.autograd.grad(wanted.sum(), (states, others))
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(ours, theirs, strict=True))
+    assert path.symmetric_kl(states, states).abs().max() < 1e-6

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from unskew import judge_settings, schema
+from unskew import editor_settings, judge_settings, schema
 from unskew.errors import ConfigError, UnknownName
 from unskew.recipes import Node, merged, parse_yaml, read_recipe, read_yaml
 from unskew.registry import nearest
@@ -192,7 +192,7 @@ def _fields_at(location: Iterable[str]) -> list[str]:
         "chunk": schema.ChunkConfig,
         "choice": schema.ChoiceConfig,
         "floors": schema.FloorConfig,
-        "editor": schema.EditorConfig,
+        "editor": editor_settings.EditorConfig,
         "evaluation": schema.EvaluationConfig,
         "judge": judge_settings.JudgeConfig,
         "second": judge_settings.JudgeModel,

@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "unskew"
 LAYERS = [
     {"errors"},
     {"__init__", "registry", "items", "chat", "embeddings", "rating"},
-    {"types", "recipes", "judge_settings"},
+    {"types", "recipes", "judge_settings", "editor_settings"},
     {"protocols", "files", "statistics", "schema", "published"},
     {"config", "paired"},
     {"data", "models"},

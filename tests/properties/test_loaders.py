@@ -84,6 +84,7 @@ def test_arbitrary_bytes_end_in_data_or_in_our_error(content, ending, format):
     st.sampled_from(ENDINGS[:4]),
     st.sampled_from(FORMATS),
 )
+@example({"bias_type": []}, ".json", "crows_pairs")
 def test_arbitrary_json_ends_in_data_or_in_our_error(value, ending, format):
     agree(json.dumps(value).encode(), ending, format)
 

@@ -65,7 +65,8 @@ def _read_row(record: Record, faults: Faults) -> Pair | Drop | None:
     before = len(faults.lines)
     more = read_text(value, "sent_more", row, faults)
     less = read_text(value, "sent_less", row, faults)
-    has_slipped = value.get("bias_type") in _DIRECTIONS
+    # By equality: what stands in JSON may have no hash.
+    has_slipped = value.get("bias_type") in tuple(_DIRECTIONS)
     category = None
     if not has_slipped:
         category = read_choice(value.get("bias_type"), _TYPES, (row, "bias_type"), faults)

@@ -21,6 +21,9 @@ from unskew.reports.record import RECORD_FILE, RunRecord
 from unskew.run import AFTER, execute
 from unskew.schema import RunConfig
 
+BASELINES = ".baselines"
+"""Folder, in that of a plan or a sweep, of what its runs measured of the base model; it may be
+removed at any time."""
 _ENDED, _LOG = ".json", ".log"
 """What stands beside the folder of a run: how it ended, and what it said."""
 
@@ -32,6 +35,13 @@ class Job:
     label: str
     settings: RunConfig
     folder: Path
+    baselines: Path | None = None
+    """Where runs that begin alike share what they measured of the base model."""
+
+    def execute(self, tell: Callable[[str], object]) -> None:
+        """Make the run, or go on with it."""
+        taken = is_taken(self.folder)
+        execute(self.settings, self.folder, resume=taken, tell=tell, baselines=self.baselines)
 
     def note(self, ended: Ended) -> None:
         """Write beside the folder how the run ended."""
@@ -128,7 +138,7 @@ class ThisProcess:
             notices.begun(job)
             begun, processed, error = time.perf_counter(), time.process_time(), None
             try:
-                execute(job.settings, job.folder, resume=is_taken(job.folder), tell=self._tell)
+                job.execute(self._tell)
             except UnskewError as failure:
                 error = str(failure)
             taken = time.perf_counter() - begun, time.process_time() - processed
@@ -196,7 +206,7 @@ def run_job(job: Job, num_threads: int) -> Ended:
     begun, error = time.perf_counter(), None
     with _said_to(_beside(job.folder, _LOG)):
         try:
-            execute(job.settings, job.folder, resume=is_taken(job.folder), tell=print)
+            job.execute(print)
         except UnskewError as failure:
             error = " ".join(str(failure).split())
         except Exception as failure:  # noqa: BLE001 - told in the table; the traceback stands in the log

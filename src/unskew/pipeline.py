@@ -12,6 +12,7 @@ from typing import Any
 
 from unskew import __version__, recording
 from unskew.assemble import ORACLE
+from unskew.baselines import Baselines
 from unskew.comparison.controls import held_against_controls
 from unskew.measuring import GENERATION, not_measured
 from unskew.models.deltas import AppliedDelta
@@ -59,6 +60,8 @@ class Pipeline:
     scoped: Any
     """The model with the scope of the first stage on it, which computes what the model does; None
     where that stage has none."""
+    baselines: Path | None = None
+    """Where runs that begin alike share what they measured first; nothing is shared if None."""
 
     def run(self, *, resume: bool) -> RunRecord:
         """Go through the stages, or those that are left.
@@ -165,14 +168,18 @@ class Pipeline:
         workshop, settings = self.workshop, self.workshop.settings
         loaded, dataset = workshop.loaded, workshop.dataset
         num_pairs = len(dataset.splits["report"].pairs)
-        workshop.tell(
-            f"measuring {loaded.name_or_path} on {num_pairs} pairs it will not learn from"
-        )
-        begun = time.perf_counter()
-        rows = self._phase(BEFORE, path, workshop.references(None))
-        if workshop.world is not None:
-            oracle = load_model(str(workshop.world.oracle))
-            rows += self._phase(ORACLE, ScoringPath(oracle.model), {})
+        begun, timings = time.perf_counter(), {}
+        shared = Baselines(self.baselines, workshop)
+        rows = shared.take()
+        if rows is None:
+            workshop.tell(
+                f"measuring {loaded.name_or_path} on {num_pairs} pairs it will not learn from"
+            )
+            rows = self._measured_before(path)
+            shared.leave(rows)
+            timings = {"baseline evaluation": time.perf_counter() - begun}
+        else:
+            workshop.tell(f"{loaded.name_or_path} was measured by another run of this folder")
         again = ["unlearn", str(workshop.output_dir / CONFIG), "--output-dir", "NEW_FOLDER"]
         record = RunRecord(
             unskew_version=__version__,
@@ -186,13 +193,22 @@ class Pipeline:
             data=recording.data_info(dataset),
             benchmark_data=workshop.measuring.own_data(),
             metrics=rows,
-            timings={"baseline evaluation": time.perf_counter() - begun},
+            timings=timings,
             benchmark_seconds=workshop.measuring.timed.seconds,
             reproduce=shlex.join(["unskew", *again]),
         )
         if is_main_process():
             record.save(workshop.output_dir)
         return record
+
+    def _measured_before(self, path: ScoringPath) -> list[MetricRow]:
+        """The base model, and the oracle where there is one."""
+        workshop = self.workshop
+        rows = self._phase(BEFORE, path, workshop.references(None))
+        if workshop.world is not None:
+            oracle = load_model(str(workshop.world.oracle))
+            rows += self._phase(ORACLE, ScoringPath(oracle.model), {})
+        return rows
 
     def _phase(
         self, phase: str, path: ScoringPath, references: Mapping[str, Reference]

@@ -12,7 +12,7 @@ from unskew.comparison.compare import compare
 from unskew.comparison.means import Method, Result
 from unskew.comparison.overview import write_overview
 from unskew.comparison.published import beside
-from unskew.executing import Ended, Executor, Job, LocalExecutor, ended_in, run_all
+from unskew.executing import BASELINES, Ended, Executor, Job, LocalExecutor, ended_in, run_all
 from unskew.files import write_text
 from unskew.plans import Contender, Plan, Task, word
 from unskew.published import audit
@@ -57,7 +57,8 @@ def run_plan(
     if WORLD in (*plan.models, plan.data):
         tell("teaching the invented world, biased and balanced (once, then cached)")
         taught_world()
-    jobs = [Job(task.label, own, output_dir / task.folder) for task, own in settings.items()]
+    shared = output_dir / BASELINES
+    jobs = [Job(t.label, own, output_dir / t.folder, shared) for t, own in settings.items()]
     run_all(jobs, executor or LocalExecutor(), retries=retries, tell=tell)
     return ended_runs(plan, output_dir)
 

@@ -115,9 +115,22 @@ def unlearn(  # noqa: PLR0913 - mirrors the command line; all but the first are 
 
 
 def execute(
-    settings: RunConfig, output_dir: Path, *, resume: bool = False, tell: Tell = lambda _: None
+    settings: RunConfig,
+    output_dir: Path,
+    *,
+    resume: bool = False,
+    tell: Tell = lambda _: None,
+    baselines: Path | None = None,
 ) -> Run:
-    """Run a checked configuration; see `unlearn`."""
+    """Run a checked configuration; see `unlearn`.
+
+    Args:
+        settings: Of the run.
+        output_dir: A new folder for it.
+        resume: Go on where it was cut off.
+        tell: Given a line before each stage.
+        baselines: Folder in which runs that begin alike share what they measured of the base.
+    """
     start(settings.seed)
     with _claimed(output_dir, settings, resume=resume):
         world = world_for(settings.model.name_or_path, settings.data.name_or_path)
@@ -132,7 +145,7 @@ def execute(
         for runner in runners:
             runner.check()
         scoped = runners[0].scoped() if isinstance(runners[0], TrainRunner) else None
-    return Run(output_dir, Pipeline(workshop, makers, scoped).run(resume=resume))
+    return Run(output_dir, Pipeline(workshop, makers, scoped, baselines).run(resume=resume))
 
 
 @contextmanager

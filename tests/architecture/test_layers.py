@@ -34,6 +34,7 @@ LAYERS = [
     {"assemble", "recording", "output", "comparison", "gates", "plans"},
     {"measuring", "datasource", "decoding"},
     {"stages"},
+    {"baselines"},
     {"pipeline", "scoring", "merging", "publishing"},
     {"run", "tracing", "transferring", "estimating", "judgement"},
     {"executing"},

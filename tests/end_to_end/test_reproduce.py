@@ -58,5 +58,20 @@ def test_a_plan_runs_shows_its_failure_and_goes_on(here, story, tmp_path):
     assert said.code == 0, said.err
     assert "1 of 2 runs are there already" in said.err + said.out
     assert (done / "record.json").stat().st_mtime_ns == before
+
+    # The second run took over what the first had measured of the base, and so says nothing of
+    # its time; a run alone finds the same.
+    second, alone = overview.parent / "dpo" / "seed=3", tmp_path / "alone"
+    settings = (str(second / "config.yaml"), "--output-dir", str(alone))
+    assert here("unlearn", *settings).code == 0
+    first, taken, own = map(RunRecord.load, (done, second, alone))
+    assert "baseline evaluation" in first.timings and "baseline evaluation" in own.timings
+    assert "baseline evaluation" not in taken.timings
+    assert set(taken.benchmark_seconds) == {"select", "after"}
+    assert taken.find(phase="before") == own.find(phase="before") != []
+    for run in (first, taken, own):
+        assert run.find(phase="before") == first.find(phase="before")
+    name = "samples/before-stereoset.jsonl"
+    assert (second / name).read_bytes() == (alone / name).read_bytes()
     rows = {row["name"]: row for row in json.loads(overview.read_text())["rows"]}
     assert rows["dpo"]["num_seeds"] == 1

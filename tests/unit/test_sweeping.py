@@ -55,7 +55,7 @@ def runs(monkeypatch):
     """What was run: folder name -> whether it was to go on. Seed 1 fails."""
     seen = {}
 
-    def execute(settings, folder, *, resume, tell):
+    def execute(settings, folder, *, resume, tell, baselines):
         seen[folder.name] = resume
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").touch()
@@ -113,7 +113,7 @@ def measured(monkeypatch):
     """Runs that leave a small record: seed 0 is even, seed 1 is not."""
     seen = []
 
-    def execute(settings, folder, *, resume, tell):
+    def execute(settings, folder, *, resume, tell, baselines):
         seen.append(folder.name)
         unlearned(folder, [1] * 4, [1, 0, 1, settings.seed], seed=settings.seed)
 

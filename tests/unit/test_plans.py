@@ -98,7 +98,7 @@ def test_models_and_seeds_of_a_plan_can_be_replaced():
 def execute(monkeypatch):
     """In place of a run: seed 1 fails, seed 2 is killed, the others leave a small record."""
 
-    def run(settings, folder, *, resume, tell):
+    def run(settings, folder, *, resume, tell, baselines):
         tell("begun")
         if settings.seed == 1:
             raise RunError("no\nluck")

@@ -19,6 +19,7 @@ from unskew.evaluation.runner import Runner
 from unskew.evaluation.stopwatch import Stopwatch
 from unskew.evaluation.suite import (
     AUTO,
+    GENERATION,
     Entry,
     JudgeAnswers,
     Sitting,
@@ -39,7 +40,6 @@ from unskew.schema import EvaluationConfig
 from unskew.training.launch import is_main_process
 from unskew.types import Answer, Dataset, Examples, Generation, Metric, Request
 
-GENERATION = "generation"
 Evaluate = Callable[[Any], list[Metric]]
 """Scores the policy; what it is given is not looked at."""
 

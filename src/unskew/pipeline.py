@@ -14,7 +14,7 @@ from unskew import __version__, recording
 from unskew.assemble import ORACLE
 from unskew.baselines import Baselines
 from unskew.comparison.controls import held_against_controls
-from unskew.measuring import GENERATION, not_measured
+from unskew.measuring import not_measured
 from unskew.models.deltas import AppliedDelta
 from unskew.models.load import load_model
 from unskew.models.logprobs import ScoringPath
@@ -23,13 +23,11 @@ from unskew.reports.card import write_model_card
 from unskew.reports.page import PAGE_FILE, render_page
 from unskew.reports.record import (
     RECORD_FILE,
-    GeneratedText,
     MetricRow,
     NotMeasured,
     RunRecord,
     StageRow,
 )
-from unskew.reports.storage import read_samples, samples_path
 from unskew.schema import Stage
 from unskew.stages.runners import MakeRunner
 from unskew.stages.train import TrainRunner, take_off
@@ -96,7 +94,7 @@ class Pipeline:
             update={
                 "metrics": [*record.metrics, *rows],
                 "proof_of_effect": outcome.proof,
-                "generations": _generations(workshop.output_dir),
+                "generations": recording.sampled_texts(workshop.output_dir),
                 "not_measured": [*not_measured(rows), _other_seeds(workshop.settings.seed)],
                 "timings": {**record.timings, **timings},
                 "benchmark_seconds": {
@@ -236,18 +234,3 @@ class Pipeline:
 
 def _other_seeds(seed: int) -> NotMeasured:
     return NotMeasured(what="other seeds", why=f"one training seed; repeat with seed={seed + 1}")
-
-
-def _generations(run_dir: Path) -> list[GeneratedText]:
-    """Sampled texts of both phases, side by side."""
-    if not samples_path(run_dir, AFTER, GENERATION).is_file():
-        return []
-    before = {s.id: s.values for s in read_samples(run_dir, BEFORE, GENERATION)}
-    return [
-        GeneratedText(
-            prompt=str(s.values["prompt"]),
-            before=str(before[s.id]["text"]) if s.id in before else None,
-            after=str(s.values["text"]),
-        )
-        for s in read_samples(run_dir, AFTER, GENERATION)
-    ]

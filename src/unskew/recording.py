@@ -18,9 +18,12 @@ import torch
 from unskew import __version__
 from unskew.controllers.checkpoint_choice import CheckpointChoice
 from unskew.evaluation.decoding import DecodedPath
+from unskew.evaluation.suite import GENERATION
 from unskew.models.load import LoadedModel, base_parameters, fingerprint
 from unskew.models.sites import text_model_type
 from unskew.reports import record as records
+from unskew.reports.findings import AFTER, BEFORE
+from unskew.reports.storage import read_samples, samples_path
 from unskew.training.launch import num_processes
 from unskew.training.trainer import UnlearningTrainer
 from unskew.types import Dataset, Decision, Evaluation, Examples
@@ -103,6 +106,21 @@ def _counts(examples: Examples) -> dict[str, int]:
     if pairs or not examples.documents:
         return dict(Counter(p.category for p in pairs))
     return dict(Counter(d.kind for d in examples.documents))
+
+
+def sampled_texts(run_dir: Path) -> list[records.GeneratedText]:
+    """What the model wrote before and after, side by side; none where nothing was sampled."""
+    if not samples_path(run_dir, AFTER, GENERATION).is_file():
+        return []
+    before = {s.id: s.values for s in read_samples(run_dir, BEFORE, GENERATION)}
+    return [
+        records.GeneratedText(
+            prompt=str(s.values["prompt"]),
+            before=str(before[s.id]["text"]) if s.id in before else None,
+            after=str(s.values["text"]),
+        )
+        for s in read_samples(run_dir, AFTER, GENERATION)
+    ]
 
 
 def now() -> datetime:

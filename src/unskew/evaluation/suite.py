@@ -13,7 +13,8 @@ from unskew.protocols import Benchmark
 from unskew.types import Answer, Examples, Metric, Request, SampleScore
 
 AUTO, GUARD = "auto", "guard"
-GUARDS = ("stereoset", "perplexity", "divergence", "reasoning", "slot", "generation")
+GENERATION = "generation"
+GUARDS = ("stereoset", "perplexity", "divergence", "reasoning", "slot", GENERATION)
 """What `guard` stands for: what unlearning must not damage."""
 JudgeAnswers = Callable[
     ["Entry", Mapping[str, Request], Mapping[str, Answer]], Mapping[str, Answer]

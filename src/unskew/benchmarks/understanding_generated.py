@@ -96,10 +96,6 @@ class _Generated(UnderstandingBenchmark):
 
     @classmethod
     def group(cls, score: SampleScore) -> str:
-        return score.target
-
-    @classmethod
-    def cluster(cls, score: SampleScore) -> str:
         """Both replies about an item are drawn as one."""
         return score.target
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.equivalence.asked import answers, requests
 from tests.fixtures import make_trainer, trainable
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +100,28 @@ def test_two_processes_are_one(double, single):
         decided = [(d["step"], d["kind"], d["directions"]) for d in result["decisions"]]
         assert decided == [(d.step, d.kind, d.directions) for d in single.decisions]
         _assert_same_numbers(result["history"], _history(single))
+
+
+def test_two_processes_answer_every_kind_of_request_as_one(double):
+    """Likelihoods, divergences, vectors, sampled and greedy text, conversations; and SEAT."""
+    told = [json.loads((double[0] / f"answers-{rank}.json").read_text()) for rank in range(2)]
+    assert told[0] == told[1]
+    alone = answers()
+    assert set(told[0]) == {"metrics"} | {request.id for request in requests()}
+    # Batches are cut differently, so sums of float32 are rounded anew; texts are the same.
+    _assert_alike(told[0], alone)
+
+
+def _assert_alike(one, other) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        one, other = list(one.values()), list(other.values())
+    if isinstance(one, list):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            _assert_alike(a, b)
+    else:
+        assert one == (pytest.approx(other, abs=1e-4) if isinstance(one, float) else other)
 
 
 def test_the_learning_rate_does_not_depend_on_the_processes(double, single):

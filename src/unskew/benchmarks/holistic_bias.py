@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from unskew.benchmarks._aggregation import AggregatedBenchmark, finite, number
 from unskew.benchmarks._likelihood_bias import Blocks, bias_of, blocks_of, drawn_bias
 from unskew.benchmarks._quantities import Quantity, pooled
+from unskew.data.holistic_bias import TEMPLATES
 from unskew.data.rows import some_of_each
 from unskew.errors import BenchmarkError
 from unskew.items import Descriptor
@@ -34,12 +35,6 @@ __all__ = ["HolisticBias"]
 
 ALL = "all templates"
 LIKELIHOOD_BIAS = "likelihood_bias"
-TEMPLATES = (
-    "I love {plural_noun_phrase}.",
-    "I hate {plural_noun_phrase}.",
-    "I'm {noun_phrase}.",
-    "I have a friend who is {noun_phrase}.",
-)
 _NLL, _TOKENS = range(2)
 _Cells = dict[tuple[str, str], list[Blocks]]
 """(variant, category) -> what is compared in it."""

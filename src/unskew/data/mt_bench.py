@@ -1,19 +1,28 @@
 """MT-bench: eighty questions of two turns, reference answers, and how a judge is asked.
 
 Source: Zheng et al. 2023, arXiv 2306.05685, the files of FastChat's `llm_judge/data`; Apache-2.0.
+Hub copies such as `HuggingFaceH4/mt_bench_prompts` hold the questions alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from unskew.chat import Dialogue, JudgePrompt
 from unskew.data.json_rows import json_lines, json_value
 from unskew.data.records import Faults, read_text
-from unskew.data.sources import TextSource, first_line, joint_sha256, open_source
+from unskew.data.sources import (
+    TableSource,
+    TextSource,
+    first_line,
+    is_saved_dataset,
+    joint_sha256,
+    looks_like_hub_id,
+    open_source,
+)
 from unskew.errors import DataError
 from unskew.types import Dataset, Examples
 
@@ -23,6 +32,7 @@ REFERENCES = ("reference_answer*.jsonl", "reference_answer/*.jsonl")
 TURNS = 2
 NEED_REFERENCE = ("math", "reasoning", "coding")
 """Categories whose judge is shown a reference answer."""
+_HUB_NAMES = {"prompt_id": "question_id", "prompt": "turns"}
 _FIRST = frozenset({"question", "answer"})
 _BOTH = frozenset({"question_1", "answer_1", "question_2", "answer_2"})
 TEMPLATES: Mapping[bool, Mapping[str, frozenset[str]]] = {
@@ -46,22 +56,32 @@ def load_mt_bench(name_or_path: str) -> Dataset:
     Args:
         name_or_path: The folder with `question.jsonl` and `reference_answer/JUDGE.jsonl` (or
             `reference_answer_JUDGE.jsonl`), or the file of questions in it. `judge_prompts.jsonl`
-            lies there or one folder above, as in FastChat.
+            lies there or one folder above, as in FastChat. In place of `question.jsonl` the folder
+            may hold what `datasets` saved of a hub copy.
 
     Raises:
-        DataError: A file is missing or wrong, or a question that needs a reference has none;
-            `problems` lists every fault.
+        DataError: A hub id, which has no words for a judge; a file is missing or wrong, or a
+            question that needs a reference has none; `problems` lists every fault.
         MissingDataset: There are no questions.
     """
     given = Path(name_or_path)
-    path = given if given.is_file() else given / QUESTIONS
-    questions, prompts = _text(path), _text(_prompts_of(path.parent))
-    answers = _references_of(path.parent)
+    if not given.exists() and looks_like_hub_id(name_or_path):
+        raise DataError(
+            f"{name_or_path}: hub copies of MT-bench hold questions and no words for a judge; save "
+            f"it with datasets.load_dataset({name_or_path!r}).save_to_disk(FOLDER), put FastChat's "
+            f"llm_judge/data/{PROMPTS} and reference_answer/gpt-4.jsonl (as "
+            "reference_answer_gpt-4.jsonl) into FOLDER, and name FOLDER"
+        )
+    is_saved = given.is_dir() and not (given / QUESTIONS).is_file() and is_saved_dataset(given)
+    path = given if is_saved or given.is_file() else given / QUESTIONS
+    folder = given if is_saved else path.parent
+    questions, prompts = open_source(str(path)), _text(_prompts_of(folder))
+    answers = _references_of(folder)
     sources = [questions, prompts, *([answers] if answers else [])]
     references = _references(answers) if answers else {}
     items = _questions(questions, _templates(prompts), references)
     examples = {"report": Examples(dialogues=items)}
-    return Dataset(path.parent.resolve().name, examples, (), joint_sha256(sources), name_or_path)
+    return Dataset(folder.resolve().name, examples, (), joint_sha256(sources), name_or_path)
 
 
 def is_mt_bench(name_or_path: str) -> bool:
@@ -157,11 +177,13 @@ def _references(source: TextSource) -> dict[str, tuple[str, ...]]:
 
 
 def _questions(
-    source: TextSource, templates: _Templates, references: Mapping[str, tuple[str, ...]]
+    source: TextSource | TableSource,
+    templates: _Templates,
+    references: Mapping[str, tuple[str, ...]],
 ) -> tuple[Dialogue, ...]:
     faults = Faults(source.location)
     items: list[Dialogue] = []
-    for row, value in json_lines(source.text, faults):
+    for row, value in _rows(source, faults):
         if not isinstance(value, Mapping):
             faults.add(row, "row", f"is {type(value).__name__}", "give FastChat's questions")
             continue
@@ -184,6 +206,16 @@ def _questions(
     if not items:
         raise DataError(f"{source.location}: there is no question in it; give at least one row")
     return tuple(items)
+
+
+def _rows(source: TextSource | TableSource, faults: Faults) -> Iterator[tuple[str, object]]:
+    """Questions by FastChat's names; a hub copy has its own names of two."""
+    if isinstance(source, TextSource):
+        yield from json_lines(source.text, faults)
+        return
+    for table, rows in source.tables.items():
+        for number, row in enumerate(rows, start=1):
+            yield f"{table}[{number}]", {_HUB_NAMES.get(name, name): v for name, v in row.items()}
 
 
 def _both(value: object, row: str, faults: Faults) -> tuple[str, ...] | None:

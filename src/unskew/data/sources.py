@@ -74,7 +74,7 @@ def open_source(
     except (OSError, ValueError):
         exists = False
     if not exists:
-        if not _looks_like_hub_id(name_or_path):
+        if not looks_like_hub_id(name_or_path):
             raise _missing(name_or_path)
         return _read_hub(name_or_path, revision, configuration)
     if revision is not None:
@@ -83,7 +83,7 @@ def open_source(
             "leave it out or name a hub id"
         )
     if path.is_dir():
-        if any((path / name).is_file() for name in _SAVED_DATASET):
+        if is_saved_dataset(path):
             return _read_saved(path)
         path = _only_data_file(path)
     return _read_file(path)
@@ -109,7 +109,7 @@ def open_folder(
         DataError: The folder holds no such file, or as in `open_source`.
     """
     folder = Path(name_or_path)
-    if not folder.is_dir() or any((folder / name).is_file() for name in _SAVED_DATASET):
+    if not folder.is_dir() or is_saved_dataset(folder):
         return [open_source(name_or_path, revision, configuration)]
     found = _files_ending(folder, suffixes, depth)
     if not found:
@@ -136,6 +136,18 @@ def beginning(path: Path, characters: int) -> str:
     return _read_some(path, lambda file: file.read(characters))
 
 
+def looks_like_hub_id(name: str) -> bool:
+    """`org/name`, unless the first part is a folder here or the last part names a data file."""
+    if not _HUB_ID.fullmatch(name) or Path(name).parent.is_dir():
+        return False
+    return not name.removesuffix(".gz").endswith(_FILE_SUFFIXES)
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether `datasets` saved the folder, going by names of files."""
+    return any((folder / name).is_file() for name in _SAVED_DATASET)
+
+
 def _read_some(path: Path, read: Callable[[IO[str]], str]) -> str:
     opened: Callable[..., IO[str]] = gzip.open if path.suffix == ".gz" else open
     try:
@@ -143,13 +155,6 @@ def _read_some(path: Path, read: Callable[[IO[str]], str]) -> str:
             return read(file)
     except (OSError, EOFError, zlib.error):
         return ""
-
-
-def _looks_like_hub_id(name: str) -> bool:
-    """`org/name`, unless the first part is a folder here or the last part names a data file."""
-    if not _HUB_ID.fullmatch(name) or Path(name).parent.is_dir():
-        return False
-    return not name.removesuffix(".gz").endswith(_FILE_SUFFIXES)
 
 
 def _missing(name: str) -> MissingDataset:

@@ -70,6 +70,8 @@ class Prompt:
     columns: tuple[str, ...]
     prompt: str
     labels: tuple[str, str]
+    words: tuple[tuple[str, ...], tuple[str, ...]]
+    """What a reply may name each label by: the label, and the data set's own name of it."""
     positive: int
     shots: tuple[Mapping[str, Any], ...]
 
@@ -86,16 +88,20 @@ class Prompt:
 def prompts() -> Mapping[str, Prompt]:
     """The prompt of each task."""
     text = resources.files("unskew.data").joinpath("understanding.yaml").read_text("utf-8")
-    return {
-        task: Prompt(
-            tuple(given["columns"]),
-            given["prompt"],
-            (given["labels"][0], given["labels"][1]),
-            given["positive"],
-            tuple(given["shots"]),
-        )
-        for task, given in yaml.safe_load(text).items()
-    }
+    return {task: _prompt(**given) for task, given in yaml.safe_load(text).items()}
+
+
+def _prompt(
+    columns: Sequence[str],
+    prompt: str,
+    labels: Sequence[str],
+    positive: int,
+    shots: Sequence[Mapping[str, Any]],
+    also: Sequence[Sequence[str]] = ((), ()),
+) -> Prompt:
+    first, second = labels
+    words = (first, *also[0]), (second, *also[1])
+    return Prompt(tuple(columns), prompt, (first, second), words, positive, tuple(shots))
 
 
 def load_understanding(task: str, name_or_path: str) -> Dataset:
@@ -138,11 +144,8 @@ def holds(task: str, name_or_path: str) -> bool:
     """
     path = Path(name_or_path)
     if path.is_dir():
-        found = [
-            p for p in sorted(path.iterdir()) if p.name.removesuffix(".gz").endswith(_SUFFIXES)
-        ]
-        path = found[0] if found else path
-    if not path.is_file() or not path.name.removesuffix(".gz").endswith(_SUFFIXES):
+        path = next(filter(_may_be, sorted(path.iterdir())), path)
+    if not path.is_file() or not _may_be(path):
         return False
     first = first_line(path)
     layout = LAYOUTS[task]

@@ -1,20 +1,22 @@
 """WinoBias: the same sentences with the pronoun that a stereotype expects, and with the other.
 
 Source: Zhao et al. 2018, arXiv 1804.06876, `{pro,anti}_stereotyped_type{1,2}.txt.{dev,test}` of
-github.com/uclanlp/corefBias; MIT.
+github.com/uclanlp/corefBias; MIT. The hub copy `uclanlp/wino_bias` holds the same sentences as
+tokens with spans, in the parts `type1_pro`, `type1_anti`, `type2_pro` and `type2_anti`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from unskew.data.sources import TextSource, open_source
+from unskew.data.records import Faults
+from unskew.data.sources import Row, TableSource, TextSource, open_source
 from unskew.errors import DataError
 from unskew.items import Coreference
 from unskew.types import Dataset, Drop, Examples
@@ -42,17 +44,21 @@ _PRONOUNS: dict[str, _Gender] = {
     **dict.fromkeys(("she", "her", "hers", "herself"), "female"),
 }
 _MENTION = re.compile(r"\[([^\[\]]*)\]")
+_HUB_SPLITS = {"test": "test", "validation": "dev"}
+_BEFORE_PUNCTUATION = re.compile(r" (?=[.,;:!?]|n't\b|'(?:s|m|d|re|ve|ll)\b|'(?: |$))")
 _NUMBER = re.compile(r"^\d+\s+")
 _OCCUPATION = re.compile(rf"\b({'|'.join(OCCUPATIONS)})\b")
 _ARTICLE = re.compile(r"^(the|an?)\s+")
 
 
 def load_winobias(name_or_path: str) -> Dataset:
-    """Read WinoBias' original files; everything goes to the report split.
+    """Read WinoBias' original files or its hub copy; everything goes to the report split.
 
     Args:
         name_or_path: Folder with the `pro_stereotyped` and the `anti_stereotyped` file of one or
-            both types; where it has both `.test` and `.dev`, the test files are read.
+            both types; or a hub id with the parts `type1_pro`, `type1_anti`, `type2_pro` and
+            `type2_anti`, or a folder in which `datasets` saved these under their names. Of both
+            splits the test sentences are read.
 
     Returns:
         The data set. `drops` lists the lines that are left out, as pairs of the two files, with
@@ -60,34 +66,24 @@ def load_winobias(name_or_path: str) -> Dataset:
         their pronouns.
 
     Raises:
-        DataError: Not a folder, a file without its counterpart, files of different lengths, or no
-            usable line.
+        DataError: Nothing of the kind, a side without its counterpart, sides of different lengths,
+            a row that is wrong, or no usable line.
+        MissingDataset: No such cached hub id.
     """
-    folder = Path(name_or_path)
-    split = next((s for s in SPLITS if _files(folder, s)), None)
-    if split is None:
-        raise DataError(
-            f"{name_or_path}: no folder that holds pro_stereotyped_type1.txt.test and "
-            "anti_stereotyped_type1.txt.test (or type2, or .dev); fetch the folder "
-            "WinoBias/wino/data of github.com/uclanlp/corefBias"
-        )
+    sides = list(_sides(name_or_path))
     items: list[Coreference] = []
     drops: list[Drop] = []
-    digests = []
-    for kind in TYPES:
-        pair = [_read(folder, f"{side}_stereotyped_{kind}.txt.{split}") for side in _SIDES]
-        if pair == [None, None]:
-            continue
-        pro, anti = pair
-        if pro is None or anti is None:
-            raise DataError(f"{folder}: has one of the two {kind} {split} files; fetch the other")
-        digests += [pro.sha256, anti.sha256]
-        for one in _pairs(pro, anti, f"{kind}-{split}"):
+    for kind in dict.fromkeys(side.kind for side in sides):
+        pair = [side for side in sides if side.kind == kind]
+        if len(pair) == 1:
+            named = kind.replace("-", " ")
+            raise DataError(f"{name_or_path}: has one of the two {named} files; fetch the other")
+        for one in _pairs(*pair):
             items += one.items
             drops += [Drop(one.id, one.fault)] if one.fault else []
     if not items:
-        raise DataError(f"{folder}: no line of its files is usable; first: {drops[0].reason}")
-    sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
+        raise DataError(f"{name_or_path}: no line of its files is usable; first: {drops[0].reason}")
+    sha256 = hashlib.sha256("".join(side.sha256 for side in sides).encode()).hexdigest()
     examples = {"report": Examples(coreferences=tuple(items))}
     return Dataset("winobias", examples, tuple(drops), sha256, name_or_path)
 
@@ -102,6 +98,24 @@ def is_winobias(name_or_path: str) -> bool:
 
 
 _SIDES = ("pro", "anti")
+_NEEDED = (
+    "no folder that holds pro_stereotyped_type1.txt.test and anti_stereotyped_type1.txt.test (or "
+    "type2, or .dev), nor parts type1_pro and type1_anti with a test or validation split; fetch "
+    "the folder WinoBias/wino/data of github.com/uclanlp/corefBias, or name the hub id "
+    "uclanlp/wino_bias"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The lines of one type with the expected pronouns, or with the others."""
+
+    kind: str
+    """E.g. `type1-test`."""
+    location: str
+    sha256: str
+    lines: Sequence[str]
+    """With mentions in square brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,27 @@ class _Pair:
     fault: str = ""
 
 
+def _sides(place: str) -> Iterator[_Side]:
+    """Those of each type in turn, the expected pronouns first."""
+    folder = Path(place)
+    split = next((s for s in SPLITS if _files(folder, s)), None)
+    if split is not None:
+        for kind, side in product(TYPES, _SIDES):
+            source = _read(folder, f"{side}_stereotyped_{kind}.txt.{split}")
+            if source is not None:
+                lines = [line for line in source.text.splitlines() if line.strip()]
+                yield _Side(f"{kind}-{split}", source.location, source.sha256, lines)
+        return
+    found = False
+    for kind, side in product(TYPES, _SIDES):
+        source = _part(place, f"{kind}_{side}")
+        if source is not None:
+            found = True
+            yield _side_of_hub(source, kind)
+    if not found:
+        raise DataError(f"{place}: {_NEEDED}")
+
+
 def _files(folder: Path, split: str) -> list[Path]:
     return sorted(folder.glob(f"*_stereotyped_type[12].txt.{split}*")) if folder.is_dir() else []
 
@@ -134,15 +169,65 @@ def _read(folder: Path, name: str) -> TextSource | None:
     return source
 
 
-def _pairs(pro: TextSource, anti: TextSource, kind: str) -> Iterator[_Pair]:
-    lines = [[x for x in source.text.splitlines() if x.strip()] for source in (pro, anti)]
-    if len(lines[0]) != len(lines[1]):
+def _part(place: str, name: str) -> TextSource | TableSource | None:
+    """A part of a hub id, or of a folder that holds one folder for each."""
+    folder = Path(place)
+    if folder.is_dir():
+        return open_source(str(folder / name)) if (folder / name).is_dir() else None
+    return open_source(place, configuration=name)
+
+
+def _side_of_hub(source: TextSource | TableSource, kind: str) -> _Side:
+    tables = source.tables if isinstance(source, TableSource) else {}
+    split = next((name for name in _HUB_SPLITS if name in tables), None)
+    if split is None:
+        raise DataError(f"{source.location}: {_NEEDED}")
+    faults = Faults(source.location)
+    rows = enumerate(tables[split], start=1)
+    lines = [_marked(row, f"{split}[{number}]", faults) for number, row in rows]
+    faults.raise_all()
+    return _Side(f"{kind}-{_HUB_SPLITS[split]}", source.location, source.sha256, lines)
+
+
+def _marked(row: Row, place: str, faults: Faults) -> str:
+    """Tokens as a line of the original files, with mentions in square brackets.
+
+    `coreference_clusters` are the first and the last token of each mention, one after the other,
+    counted from 0.
+    """
+    tokens, spans = row.get("tokens"), row.get("coreference_clusters")
+    if not isinstance(tokens, list) or not all(isinstance(t, str) and t for t in tokens):
+        faults.add(place, "tokens", f"is {tokens!r:.60}", "give a list of texts")
+        return ""
+    places = _places(spans, len(tokens))
+    if places is None:
+        mend = "give first and last token of each mention"
+        faults.add(place, "coreference_clusters", f"is {spans!r:.60}", mend)
+        return ""
+    marked = list(tokens)
+    for at in places[::2]:
+        marked[at] = f"[{marked[at]}"
+    for at in places[1::2]:
+        marked[at] = f"{marked[at]}]"
+    return _BEFORE_PUNCTUATION.sub("", " ".join(marked))
+
+
+def _places(spans: object, num_tokens: int) -> list[int] | None:
+    """Numbers of tokens, of each mention two; None where they are no such thing."""
+    if not isinstance(spans, list) or len(spans) % 2 or not all(str(s).isdecimal() for s in spans):
+        return None
+    found = [int(str(s)) for s in spans]
+    return found if all(at < num_tokens for at in found) else None
+
+
+def _pairs(pro: _Side, anti: _Side) -> Iterator[_Pair]:
+    if len(pro.lines) != len(anti.lines):
         raise DataError(
-            f"{pro.location} has {len(lines[0])} lines and {anti.location} {len(lines[1])}; line "
-            "by line they have to be the same but for the pronoun"
+            f"{pro.location} has {len(pro.lines)} lines and {anti.location} {len(anti.lines)}; "
+            "line by line they have to be the same but for the pronoun"
         )
-    for number, (one, other) in enumerate(zip_longest(*lines), start=1):
-        yield _pair(f"{kind}-{number:03}", one, other)
+    for number, (one, other) in enumerate(zip(pro.lines, anti.lines, strict=True), start=1):
+        yield _pair(f"{pro.kind}-{number:03}", one, other)
 
 
 def _pair(identity: str, pro: str, anti: str) -> _Pair:

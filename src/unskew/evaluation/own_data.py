@@ -13,6 +13,7 @@ from unskew.data.bbq import load_bbq
 from unskew.data.load import load_dataset
 from unskew.data.measured import MEASURED
 from unskew.data.text import load_text
+from unskew.data.understanding import LAYOUTS
 from unskew.errors import BenchmarkError
 from unskew.evaluation.suite import Entry, entries
 from unskew.types import Dataset
@@ -43,6 +44,7 @@ _READERS: Mapping[str, _Read] = {
     "ceb_conversation": ceb.conversation,
     "ceb_recognition": ceb.recognition,
     "ceb_selection": ceb.selection,
+    **{f"{task}_generated": MEASURED[task].load for task in LAYOUTS},
 }
 """A benchmark, or what it needs -> how its data is read. Everything goes to the report split."""
 

@@ -179,6 +179,15 @@ def ask(benchmark, answer_to: Callable[[Request], Answer]) -> list[SampleScore]:
     return [benchmark.score(request, answer_to(request)) for request in benchmark.requests()]
 
 
+REPLIES = (
+    "1, positive, yes, true: entails",
+    "2, negative, no, false: contradicts",
+    "I cannot say.",
+    "Hm",
+)
+"""Each names an option of every benchmark that holds conversations, or none of any."""
+
+
 def random_answers(seed: int = 0) -> Callable[[Request], Answer]:
     """A model that knows nothing and answers at random."""
     rng = np.random.default_rng(seed)
@@ -193,7 +202,7 @@ def random_answers(seed: int = 0) -> Callable[[Request], Answer]:
             sets = [rng.normal(size=(len(texts), 5)).astype(np.float32) for texts in request.sets]
             return Embedding(rng.normal(size=5).astype(np.float32), tuple(sets))
         if isinstance(request, ChatRequest):
-            said = tuple(rng.choice(["1", "2", "I cannot say.", "Hm"]) for _ in request.turns)
+            said = tuple(rng.choice(REPLIES) for _ in request.turns)
             return Conversation(
                 tuple(map(str, said)), (str(rng.choice(["Yes [[3]]", "No [[8]]"])),)
             )

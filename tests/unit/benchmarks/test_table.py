@@ -21,7 +21,8 @@ groups, which may be the same in every resample."""
 
 def examples(cls) -> Examples:
     """With labelled texts and dialogues of a task that the benchmark is for."""
-    labelled = tuple(replace(item, task=cls.name) for item in EXAMPLES.labelled)
+    asked = getattr(cls, "task", "")
+    labelled = tuple(replace(item, task=asked) for item in EXAMPLES.labelled)
     task = getattr(cls, "tasks", ("",))[0]
     dialogues = tuple(replace(item, task=task) for item in EXAMPLES.dialogues)
     return replace(EXAMPLES, labelled=labelled, dialogues=dialogues)

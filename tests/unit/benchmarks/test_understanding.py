@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.unit.benchmarks.scripted import ask, find, labelled, scores_by
-from unskew.benchmarks.understanding import MRPC, RTE, SST2, chosen_sample
+from unskew.benchmarks._understanding import chosen_sample
+from unskew.benchmarks.understanding import MRPC, RTE, SST2
 from unskew.errors import BenchmarkError
 from unskew.types import Examples
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datasets
 import pytest
 
 from tests.unit.data.mt_bench_files import PROMPTS, QUESTIONS, REFERENCES, as_lines, write
@@ -39,6 +40,26 @@ def test_fastchats_folders_are_read(tmp_path):
     (nested / "reference_answer").mkdir()
     (nested / "reference_answer" / "gpt-4.jsonl").write_text(as_lines(REFERENCES))
     assert found(nested) == found(flat) == found(flat / "question.jsonl")
+
+
+@pytest.mark.parametrize("names", [{}, {"question_id": "prompt_id", "turns": "prompt"}])
+def test_a_saved_hub_copy_has_the_questions(tmp_path, names):
+    """By FastChat's names of the columns, or by those of the copy; the rest lies beside it."""
+    expected = found(write(tmp_path / "files"))
+    place = write(tmp_path / "saved", questions=QUESTIONS)
+    (place / "question.jsonl").unlink()
+    # What a copy holds as reference is no answer of a judge's model.
+    rows = [{names.get(k, k): v for k, v in q.items()} | {"reference": ["no"]} for q in QUESTIONS]
+    datasets.DatasetDict(train=datasets.Dataset.from_list(rows)).save_to_disk(place)
+    assert found(place) == expected
+    (place / "judge_prompts.jsonl").unlink()
+    with pytest.raises(DataError, match=r"has no judge_prompts\.jsonl"):
+        found(place)
+
+
+def test_a_hub_id_has_no_words_for_a_judge():
+    with pytest.raises(DataError, match="hold questions and no words for a judge; save it with"):
+        load_mt_bench("HuggingFaceH4/mt_bench_prompts")
 
 
 def test_the_checksum_is_that_of_all_three_files(tmp_path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 
+import datasets
 import pytest
 
 from unskew.data.measured import measured_format
-from unskew.data.winobias import OCCUPATIONS, load_winobias
+from unskew.data.records import Faults
+from unskew.data.winobias import OCCUPATIONS, _marked, load_winobias
 from unskew.errors import DataError
 
 PRO = (
@@ -129,3 +131,100 @@ def test_it_is_known_by_the_names_of_its_files(tmp_path):
 def test_the_occupations_are_the_papers():
     assert len(OCCUPATIONS) == 40
     assert sorted(OCCUPATIONS.values()) == ["female"] * 20 + ["male"] * 20
+
+
+def as_row(line):
+    """A line of the original files as the hub copy has it: tokens, and where mentions stand."""
+    tokens, opened, spans = [], [], []
+    for word in line.split(" ", 1)[1].replace(".", " .").replace("'s", " 's").split():
+        if word.startswith("["):
+            opened.append(str(len(tokens)))
+        tokens.append(word.strip("[]"))
+        if word.endswith("]"):
+            spans += [opened.pop(), str(len(tokens) - 1)]
+    # Further columns of the hub copy, of which nothing is needed.
+    return {"document_id": "d", "tokens": tokens, "coreference_clusters": spans}
+
+
+def tables(pro=PRO, anti=ANTI, split="test"):
+    """Both sides of type 1 as `datasets` has them, with another split beside."""
+    other = "validation" if split == "test" else "train"
+    return {
+        f"type1_{side}": datasets.DatasetDict(
+            {
+                other: datasets.Dataset.from_list([as_row(lines[-1])]),
+                split: datasets.Dataset.from_list([as_row(line) for line in lines]),
+            }
+        )
+        for side, lines in (("pro", pro), ("anti", anti))
+    }
+
+
+def test_a_hub_copy_gives_what_the_files_give(tmp_path, monkeypatch):
+    """Of a hub id, and of folders that `datasets` saved: the test split, and the same ids."""
+    (tmp_path / "files").mkdir()
+    pro = (*PRO, "3 [The cook's clerk] met the baker, who hired [him].")
+    anti = (*ANTI, "3 [The cook's clerk] met the baker, who hired [her].")
+    expected = load_winobias(written(tmp_path / "files", pro, anti))
+    assert [d.id for d in expected.drops] == ["type1-test-003"]
+    found = tables(pro, anti)
+    for name, part in found.items():
+        part.save_to_disk(tmp_path / "saved" / name)
+    saved = load_winobias(str(tmp_path / "saved"))
+    assert (saved.splits, saved.drops) == (expected.splits, expected.drops)
+    asked = []
+
+    def load(name, configuration, revision=None):
+        asked.append((name, configuration))
+        # Type 2 has the same sentences here.
+        return found[configuration.replace("type2", "type1")]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    items = load_winobias("uclanlp/wino_bias").splits["report"].coreferences
+    assert items[:4] == expected.splits["report"].coreferences
+    assert {i.category for i in items[4:]} == {"type2"}
+    parts = [f"type{kind}_{side}" for kind in (1, 2) for side in ("pro", "anti")]
+    assert asked == [("uclanlp/wino_bias", part) for part in parts]
+
+
+def test_the_development_sentences_of_the_hub_are_read_where_there_is_no_test(tmp_path):
+    for name, part in tables(split="validation").items():
+        part.save_to_disk(tmp_path / name)
+    items = load_winobias(str(tmp_path)).splits["report"].coreferences
+    assert items[0].id == "type1-dev-001-pro"
+
+
+def test_spaces_that_tokens_have_and_sentences_have_not():
+    line = "1 [The cook's aunt] said: [she], too, didn't go."
+    row = as_row(line.replace("didn't", "did n't").replace(",", " ,").replace(":", " :"))
+    assert _marked(row, "1", Faults("x")) == line[2:]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"tokens": "The cook"}, r"test\[1\]: tokens: is 'The cook'; give a list of texts"),
+        (
+            {"coreference_clusters": ["0"]},
+            r"test\[1\]: coreference_clusters: is \['0'\]; give first",
+        ),
+        ({"coreference_clusters": ["0", "99"]}, "coreference_clusters: is"),
+        ({"coreference_clusters": ["0", "x"]}, "coreference_clusters: is"),
+    ],
+)
+def test_wrong_rows_of_the_hub_are_named(tmp_path, row, message):
+    datasets.DatasetDict(test=datasets.Dataset.from_list([as_row(PRO[0]) | row])).save_to_disk(
+        tmp_path / "type1_pro"
+    )
+    with pytest.raises(DataError, match=message):
+        load_winobias(str(tmp_path))
+
+
+def test_a_hub_copy_without_its_parts_or_splits_is_refused(tmp_path):
+    found = tables()
+    found["type1_pro"].save_to_disk(tmp_path / "type1_pro")
+    with pytest.raises(DataError, match="has one of the two type1 test files"):
+        load_winobias(str(tmp_path))
+    datasets.Dataset.from_list([as_row(PRO[0])]).save_to_disk(tmp_path / "type1_anti")
+    with pytest.raises(DataError, match="nor parts type1_pro and type1_anti with a test"):
+        load_winobias(str(tmp_path))

@@ -25,12 +25,46 @@ _ENDED, _LOG = ".json", ".log"
 """What stands beside the folder of a run: how it ended, and what it said."""
 
 
+Tell = Callable[[str], object]
+
+
+class Work(Protocol):
+    """What there is to run. It goes to other processes, so it holds settings and no model."""
+
+    def sha256(self) -> str:
+        """Hash of all that decides the numbers; their record holds it as `config_sha256`."""
+        ...
+
+    def run(self, folder: Path, tell: Tell) -> object:
+        """Do it, or go on with it, and leave the record of a run in the folder.
+
+        Raises:
+            UnskewError: It could not be done.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unlearning:
+    """A recipe on a model."""
+
+    settings: RunConfig
+
+    def sha256(self) -> str:
+        """Hash of all settings."""
+        return self.settings.sha256()
+
+    def run(self, folder: Path, tell: Tell) -> object:
+        """Begin, or go on where it was cut off."""
+        return execute(self.settings, folder, resume=is_taken(folder), tell=tell)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One run to be made."""
 
     label: str
-    settings: RunConfig
+    work: Work
     folder: Path
 
     def note(self, ended: Ended) -> None:
@@ -38,12 +72,12 @@ class Job:
         write_json(_beside(self.folder, _ENDED), asdict(ended))
 
     def has_result(self) -> bool:
-        """Whether it ran in a process of its own and has a result of these very settings."""
+        """Whether it ran in a process of its own and has a result of this very work."""
         ended = ended_in(self.folder)
         if ended is None or ended.error is not None or not (self.folder / RECORD_FILE).is_file():
             return False
         record = RunRecord.load(self.folder)
-        return record.config_sha256 == self.settings.sha256() and bool(
+        return record.config_sha256 == self.work.sha256() and bool(
             record.find(phase=AFTER, category=None)
         )
 
@@ -119,7 +153,7 @@ class ThisProcess:
         tell: Given the lines of a run.
     """
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
 
     def run(self, jobs: Sequence[Job], notices: Notices) -> None:
@@ -128,7 +162,7 @@ class ThisProcess:
             notices.begun(job)
             begun, processed, error = time.perf_counter(), time.process_time(), None
             try:
-                execute(job.settings, job.folder, resume=is_taken(job.folder), tell=self._tell)
+                job.work.run(job.folder, self._tell)
             except UnskewError as failure:
                 error = str(failure)
             taken = time.perf_counter() - begun, time.process_time() - processed
@@ -140,7 +174,7 @@ def run_all(
     executor: Executor,
     *,
     retries: int = 0,
-    tell: Callable[[str], object] = lambda _: None,
+    tell: Tell = lambda _: None,
     noted: Callable[[Mapping[Path, Ended]], object] = lambda _: None,
 ) -> dict[Path, Ended]:
     """Run jobs, and those that failed again, telling a line before each and after each failure.
@@ -196,7 +230,7 @@ def run_job(job: Job, num_threads: int) -> Ended:
     begun, error = time.perf_counter(), None
     with _said_to(_beside(job.folder, _LOG)):
         try:
-            execute(job.settings, job.folder, resume=is_taken(job.folder), tell=print)
+            job.work.run(job.folder, print)
         except UnskewError as failure:
             error = " ".join(str(failure).split())
         except Exception as failure:  # noqa: BLE001 - told in the table; the traceback stands in the log

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class RayExecutor:
         for job in jobs:
             prepare(job)
             notices.begun(job)
-            absolute = Job(job.label, job.settings, job.folder.resolve())
+            absolute = replace(job, folder=job.folder.resolve())
             reference = task.remote(
                 absolute, self.cpus_per_run, self.gpus_per_run > 0, str(Path.cwd())
             )

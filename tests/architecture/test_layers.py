@@ -36,7 +36,7 @@ LAYERS = [
     {"stages"},
     {"pipeline", "scoring", "merging", "publishing"},
     {"run", "tracing", "transferring", "estimating", "judgement"},
-    {"executing"},
+    {"executing", "carrying"},
     {"executors", "sweeping", "planning"},
     {"demo"},
     {"console"},

@@ -19,7 +19,11 @@ from unskew.plans import Plan, only
 from unskew.reports.record import RunRecord
 from unskew.transferring import settings_sha256
 
-ONE = {"name": "one", "recipe": "dpo", "for_models": {"base": ["beta=0.3"], "m": ["beta=0.2"]}}
+ONE = {
+    "name": "one",
+    "recipe": "dpo",
+    "for_models": {"base": ["objective.beta=0.3"], "m": ["objective.beta=0.2"]},
+}
 CARRIED = {"name": "carried", "carry": "one"}
 BASES = {"m": "base"}
 
@@ -41,7 +45,7 @@ def test_each_row_that_carries_is_behind_its_source_and_of_its_seed():
     for source, carried in (runs[1:3], runs[4:6]):
         assert carried.source == source
         assert source.folder == Path("base", "one", f"seed={carried.seed}")
-    assert runs[1].overrides == ("beta=0.3", "seed=9", "seed=0")
+    assert runs[1].overrides == ("objective.beta=0.3", "seed=9", "seed=0")
 
 
 def test_what_is_on_the_base_is_no_row_of_the_table():
@@ -72,7 +76,10 @@ def test_what_carries_has_the_seeds_of_what_it_carries():
         ({"contenders": [ONE, CARRIED, {"name": "x", "carry": "carried"}]}, "no contender with a"),
         ({"contenders": [ONE, {**CARRIED, "recipe": "dpo"}]}, "'carried' needs a recipe, or carry"),
         ({"contenders": [ONE, {"name": "x"}]}, "'x' needs a recipe, or carry"),
-        ({"contenders": [ONE, {**CARRIED, "settings": ["beta=1"]}]}, "has no settings of its own"),
+        (
+            {"contenders": [ONE, {**CARRIED, "settings": ["objective.beta=1"]}]},
+            "has no settings of its own",
+        ),
         ({"contenders": [ONE, {**CARRIED, "num_seeds": 1}]}, "has no num_seeds of its own"),
     ],
 )

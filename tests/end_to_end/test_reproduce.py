@@ -73,7 +73,11 @@ def test_what_was_unlearned_on_the_base_is_carried_to_its_sibling(here, story, t
         "bases": {str(story.sibling): str(story.biased)},
         "data": str(story.pairs),
         "seeds": [3],
-        "settings": [*SHORT, "evaluation.start=prefix", "data.splits.report=0.3"],
+        "settings": [
+            *SHORT,
+            "evaluation.start=prefix",
+            "data.splits={train: 0.5, select: 0.2, report: 0.3}",
+        ],
         "beside": ["anti", "carried"],
         "contenders": [
             {"name": "anti", "recipe": "finetune_anti"},

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unskew.datasource import RunData
 from unskew.errors import ConfigError
 from unskew.files import atomic_folder, is_taken
 from unskew.hub.carry import left_by
+from unskew.reports.record import RECORD_FILE, RunRecord
 from unskew.schema import RunConfig
+from unskew.stages.workshop import Tell
 from unskew.transferring import settings_sha256, transfer
 
 __all__ = ["Carrying"]
@@ -35,13 +36,17 @@ class Carrying:
         measured = (RunData(own.data), own.evaluation)
         return settings_sha256(left_by(self.source), own.model, *measured, seed=own.seed)
 
-    def run(self, folder: Path, tell: Any) -> object:
+    def run(self, folder: Path, tell: Tell) -> object:
         """Measure the sibling without and with it; the folder is there when all is done.
 
         Raises:
             ConfigError: There is something else in the folder.
             UnskewError: See `transfer`.
         """
+        # A process may end between a whole folder and the word that it is whole.
+        if (folder / RECORD_FILE).is_file() and _made_as(folder) == self.sha256():
+            tell(f"{folder} holds a finished transfer; there is nothing left to do")
+            return None
         if is_taken(folder):
             raise ConfigError(
                 f"{folder} holds what was carried with other settings or from another artefact; "
@@ -59,3 +64,7 @@ class Carrying:
                 model_options=model.model_dump(exclude={"name_or_path"}),
                 seed=self.settings.seed,
             )
+
+
+def _made_as(folder: Path) -> str:
+    return RunRecord.load(folder).config_sha256

@@ -20,12 +20,10 @@ from unskew.files import is_taken, write_json
 from unskew.reports.record import RECORD_FILE, RunRecord
 from unskew.run import AFTER, execute
 from unskew.schema import RunConfig
+from unskew.stages.workshop import Tell
 
 _ENDED, _LOG = ".json", ".log"
 """What stands beside the folder of a run: how it ended, and what it said."""
-
-
-Tell = Callable[[str], object]
 
 
 class Work(Protocol):

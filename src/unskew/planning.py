@@ -82,8 +82,9 @@ def run_plan(
         if task.source is None:
             continue
         # A cluster's node may have another working folder.
-        found = job(task, Carrying((output_dir / task.source.folder).resolve(), own))
-        if (error := _error_of(task.source, output_dir)) is None:
+        source = (output_dir / task.source.folder).resolve()
+        found = job(task, Carrying(source, own))
+        if (error := _nothing_from(task.source, source)) is None:
             carried.append(found)
         else:
             found.note(Ended(error, 0.0, 0.0))
@@ -92,9 +93,8 @@ def run_plan(
     return ended_runs(plan, output_dir)
 
 
-def _error_of(source: Task, output_dir: Path) -> str | None:
+def _nothing_from(source: Task, folder: Path) -> str | None:
     """Why there is nothing to carry from a run; None where there is something."""
-    folder = output_dir / source.folder
     ended = ended_in(folder)
     why = "it has not been run" if ended is None else ended.error
     if why is None:

@@ -144,6 +144,7 @@ def pretend(monkeypatch, tmp_path):
 
     def transfer(artifact, model, *, output_dir, like, model_options, seed):
         own = executing_settings[model, seed]
+        write_text(output_dir / "samples.txt", "half of it")
         note(f"carried {model} {seed}")
         sha256 = settings_sha256(
             artifact, own.model, carrying.RunData(own.data), own.evaluation, seed=seed
@@ -204,6 +205,17 @@ def test_a_source_that_fails_later_takes_its_number_along(pretend, tmp_path):
     page, _ = summarise(one, folder)
     assert rows(page)["carried"]["numbers"] == []
     assert "nothing to carry" in rows(page)["carried"]["failed"][0]["error"]
+
+
+def test_a_transfer_whose_process_ended_before_it_said_so_is_taken_as_it_is(pretend, tmp_path):
+    done, _ = pretend
+    folder, one = tmp_path / "out", carrying_plan(seeds=[0])
+    run_plan(one, folder, executor=LocalExecutor(1))
+    (folder / "m/carried/seed=0.json").unlink()
+    done.unlink()
+    ended = run_plan(one, folder, executor=LocalExecutor(1))
+    assert len(ended) == 3 and all(how.error is None for how in ended.values())
+    assert not done.exists()
 
 
 def test_a_source_that_left_nothing_is_told(pretend, tmp_path, monkeypatch):

@@ -29,7 +29,17 @@ def transfer(
         Path, typer.Option("--artifact", help="Folder of an adapter, delta or projection.")
     ],
     model: Annotated[str, typer.Option("--model", help="The sibling checkpoint.")],
-    data: Annotated[str, typer.Option("--data", help="Pairs to measure on.")],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Pairs to measure on, those that the artefact has not seen."),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure like this run, in place of --data: its data, report split and settings "
+            "of evaluation."
+        ),
+    ] = None,
     output_dir: OutputDir = Path("runs/transfer"),
     scale: Annotated[
         str,
@@ -63,11 +73,14 @@ def transfer(
     from unskew.datasource import DataSource
     from unskew.transferring import transfer as carry
 
+    if like is not None and (data_format or column):
+        raise ConfigError("--format and --column are for --data; with --like the run says them")
     record = carry(
         artifact,
         model,
-        DataSource(data, data_format or "auto", columns(column)),
+        None if data is None else DataSource(data, data_format or "auto", columns(column)),
         output_dir=output_dir,
+        like=like,
         scale=_scale(scale),
         original_run=original_run,
         model_options={"dtype": dtype, "revision": revision},

@@ -128,6 +128,12 @@ def reproduce(  # noqa: PLR0913 - one option each
     models: Annotated[
         str | None, typer.Option(help="Other models than the plan's, with commas between.")
     ] = None,
+    bases: Annotated[
+        str | None,
+        typer.Option(
+            help="The base of each model, in order, for a plan that carries from base to sibling."
+        ),
+    ] = None,
     data: Data = None,
     report_data: Annotated[
         str | None, typer.Option(help="Report on this data set instead of a split of --data.")
@@ -158,6 +164,7 @@ def reproduce(  # noqa: PLR0913 - one option each
         seeds=listed(seeds) or (),
         data=data,
         report_data=report_data,
+        bases=listed(bases) or (),
         settings=overrides or (),
     )
     if dry_run:

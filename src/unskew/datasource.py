@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unskew.assemble import refuse_world_settings, with_neutral_text
+from unskew.assemble import data_for, refuse_world_settings, with_neutral_text
 from unskew.data.load import load_dataset
 from unskew.data.measured import MEASURED, measured_format
 from unskew.data.splits import DEFAULT_SPLITS
 from unskew.errors import ConfigError, LeakageError
 from unskew.hub.artifacts import digests, read_seen
-from unskew.schema import WORLD
+from unskew.schema import WORLD, DataConfig
 from unskew.types import Dataset, Drop
 from unskew.world.language import World
 
@@ -60,6 +60,26 @@ class DataSource:
             splits=DEFAULT_SPLITS if selects else None,
         )
         return with_neutral_text(_unseen(whole, [Path(f) for f in learners if f is not None]))
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The report split of a run, so that what is measured on it stands beside that run."""
+
+    settings: DataConfig
+
+    @property
+    def name_or_path(self) -> str:
+        """Where the run's pairs are."""
+        return self.settings.name_or_path
+
+    def load(self, *learners: str | Path | None, selects: bool = False) -> Dataset:
+        """As `DataSource.load`, but with nothing of the run's train split."""
+        whole = data_for(self.settings)
+        kept = {"report", "select"} if selects else {"report"}
+        splits = {name: e for name, e in whole.splits.items() if name in kept}
+        whole = replace(whole, splits=splits)
+        return _unseen(whole, [Path(f) for f in learners if f is not None])
 
 
 def _unseen(whole: Dataset, learners: Sequence[Path]) -> Dataset:

@@ -14,7 +14,7 @@ from unskew.assemble import build, data_for, model_for
 from unskew.models.load import DTYPES
 from unskew.models.logprobs import BLOCK_ELEMENTS
 from unskew.models.shapes import meta_model, pass_cost
-from unskew.plans import Plan
+from unskew.plans import Plan, Task
 from unskew.schema import (
     WORLD,
     DataConfig,
@@ -33,6 +33,7 @@ __all__ = ["Estimate", "estimate", "forecast", "operations_per_second"]
 _CHARACTERS_PER_TOKEN = 4
 _ADAM_BYTES = 16
 """A trained weight in float32, its gradient and two moments."""
+_SCORED_ROWS = 32
 _LOGIT_BLOCKS = 3
 """A block of logits, its log-softmax and its gradient, in float32."""
 
@@ -43,7 +44,7 @@ class Estimate:
 
     parameters: int
     trained: int
-    """Weights that move, in the stage that moves most."""
+    """Weights that move, in the stage that moves most; 0 of what is carried over."""
     memory_bytes: int
     """Weights, optimiser, activations of a micro-batch and a block of logits; without the
     libraries (half a gigabyte) and what a framework holds in reserve."""
@@ -67,21 +68,23 @@ def forecast(plan: Plan) -> list[str]:
         DataError: The data cannot be read.
         ModelError: A model's configuration cannot be read.
     """
-    settings = {task: plan.configuration(task) for task in plan.tasks()}
+    settings = {task: plan.configuration(task) for task in plan.runs()}
     rows = [("model", "contender", "parameters", "trained", "memory", "one run", "runs")]
     rates: dict[str, float] = {}
     total = 0.0
-    for model in plan.models:
-        for contender in plan.contenders:
-            runs = [s for t, s in settings.items() if (t.model, t.contender) == (model, contender)]
-            found, dtype = estimate(runs[0]), runs[0].model.dtype
-            if dtype not in rates:
-                rates[dtype] = operations_per_second(dtype)
-            seconds = found.operations / rates[dtype]
-            total += seconds * len(runs)
-            counts = (f"{found.parameters:,}", f"{found.trained:,}")
-            memory = f"{found.memory_bytes / 2**30:.1f} GiB"
-            rows.append((model, contender.name, *counts, memory, _hours(seconds), str(len(runs))))
+    alike: dict[tuple[str, str], list[Task]] = {}
+    for task in settings:
+        alike.setdefault((task.model, task.contender.name), []).append(task)
+    for (model, contender), tasks in alike.items():
+        own = settings[tasks[0]]
+        found = estimate(own) if tasks[0].source is None else estimate_carrying(own)
+        if own.model.dtype not in rates:
+            rates[own.model.dtype] = operations_per_second(own.model.dtype)
+        seconds = found.operations / rates[own.model.dtype]
+        total += seconds * len(tasks)
+        counts = (f"{found.parameters:,}", f"{found.trained:,}")
+        memory = f"{found.memory_bytes / 2**30:.1f} GiB"
+        rows.append((model, contender, *counts, memory, _hours(seconds), str(len(tasks))))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     speeds = ", ".join(f"{rate / 1e9:,.0f} billion a second in {d}" for d, rate in rates.items())
     return [
@@ -123,6 +126,35 @@ def estimate(settings: RunConfig) -> Estimate:
         if work.trained:
             memory, trained = max(memory, held), max(trained, moved)
     return Estimate(parameters, trained, memory, operations)
+
+
+def estimate_carrying(settings: RunConfig) -> Estimate:
+    """Count the cost of carrying over what a run of these settings left: two evaluations.
+
+    Args:
+        settings: Of the run, with the sibling as its model.
+
+    Raises:
+        DataError: The data cannot be read.
+        ModelError: The model's configuration cannot be read.
+    """
+    data = _dataset(settings.data.model_dump_json())
+    length = _mean_length(data)
+    bare = _bare(settings.model)
+    weights = sum(p.numel() * p.element_size() for p in bare.parameters())
+    last = settings.stages[-1]
+    is_adapter = isinstance(last, TrainStage) and last.scope.get("name") == "lora"
+    # A delta is held against a copy; the base, whose distance is told, lies in the CPU's memory.
+    copies = 1 + (not is_adapter) + (not torch.cuda.is_available())
+    head = 2 * bare.get_output_embeddings().weight.numel()
+    cost = pass_cost(_scoped(last, settings.model), _SCORED_ROWS, length)
+    scored = 2.0 * length * _texts(data.splits["report"])
+    return Estimate(
+        parameters=sum(p.numel() for p in bare.parameters()),
+        trained=0,
+        memory_bytes=copies * weights + _LOGIT_BLOCKS * 4 * BLOCK_ELEMENTS,
+        operations=scored * (cost.forward / (_SCORED_ROWS * length) + head),
+    )
 
 
 def operations_per_second(dtype: str) -> float:
@@ -203,7 +235,7 @@ def _micro_batch_rows(stage: Any, length: int) -> int:
     if isinstance(stage, TrainStage):
         most = stage.training.micro_batch_examples or rows
         return max(1, min(rows, most, stage.training.micro_batch_tokens // length))
-    return min(rows, 32)
+    return min(rows, _SCORED_ROWS)
 
 
 def _work(stage: Any, settings: RunConfig, data: Dataset, length: int) -> _Work:

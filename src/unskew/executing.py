@@ -20,6 +20,7 @@ from unskew.files import is_taken, write_json
 from unskew.reports.record import RECORD_FILE, RunRecord
 from unskew.run import AFTER, execute
 from unskew.schema import RunConfig
+from unskew.stages.workshop import Tell
 
 BASELINES = ".baselines"
 """Folder, in that of a plan or a sweep, of what its runs measured of the base model; it may be
@@ -28,32 +29,59 @@ _ENDED, _LOG = ".json", ".log"
 """What stands beside the folder of a run: how it ended, and what it said."""
 
 
+class Work(Protocol):
+    """What there is to run. It goes to other processes, so it holds settings and no model."""
+
+    def sha256(self) -> str:
+        """Hash of all that decides the numbers; their record holds it as `config_sha256`."""
+        ...
+
+    def run(self, folder: Path, tell: Tell) -> object:
+        """Do it, or go on with it, and leave the record of a run in the folder.
+
+        Raises:
+            UnskewError: It could not be done.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unlearning:
+    """A recipe on a model."""
+
+    settings: RunConfig
+    baselines: Path | None = None
+    """Where runs that begin alike share what they measured of the base model."""
+
+    def sha256(self) -> str:
+        """Hash of all settings."""
+        return self.settings.sha256()
+
+    def run(self, folder: Path, tell: Tell) -> object:
+        """Begin, or go on where it was cut off."""
+        taken, shared = is_taken(folder), self.baselines
+        return execute(self.settings, folder, resume=taken, tell=tell, baselines=shared)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One run to be made."""
 
     label: str
-    settings: RunConfig
+    work: Work
     folder: Path
-    baselines: Path | None = None
-    """Where runs that begin alike share what they measured of the base model."""
-
-    def execute(self, tell: Callable[[str], object]) -> None:
-        """Make the run, or go on with it."""
-        taken = is_taken(self.folder)
-        execute(self.settings, self.folder, resume=taken, tell=tell, baselines=self.baselines)
 
     def note(self, ended: Ended) -> None:
         """Write beside the folder how the run ended."""
         write_json(_beside(self.folder, _ENDED), asdict(ended))
 
     def has_result(self) -> bool:
-        """Whether it ran in a process of its own and has a result of these very settings."""
+        """Whether it ran in a process of its own and has a result of this very work."""
         ended = ended_in(self.folder)
         if ended is None or ended.error is not None or not (self.folder / RECORD_FILE).is_file():
             return False
         record = RunRecord.load(self.folder)
-        return record.config_sha256 == self.settings.sha256() and bool(
+        return record.config_sha256 == self.work.sha256() and bool(
             record.find(phase=AFTER, category=None)
         )
 
@@ -129,7 +157,7 @@ class ThisProcess:
         tell: Given the lines of a run.
     """
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
 
     def run(self, jobs: Sequence[Job], notices: Notices) -> None:
@@ -138,7 +166,7 @@ class ThisProcess:
             notices.begun(job)
             begun, processed, error = time.perf_counter(), time.process_time(), None
             try:
-                job.execute(self._tell)
+                job.work.run(job.folder, self._tell)
             except UnskewError as failure:
                 error = str(failure)
             taken = time.perf_counter() - begun, time.process_time() - processed
@@ -150,7 +178,7 @@ def run_all(
     executor: Executor,
     *,
     retries: int = 0,
-    tell: Callable[[str], object] = lambda _: None,
+    tell: Tell = lambda _: None,
     noted: Callable[[Mapping[Path, Ended]], object] = lambda _: None,
 ) -> dict[Path, Ended]:
     """Run jobs, and those that failed again, telling a line before each and after each failure.
@@ -206,7 +234,7 @@ def run_job(job: Job, num_threads: int) -> Ended:
     begun, error = time.perf_counter(), None
     with _said_to(_beside(job.folder, _LOG)):
         try:
-            job.execute(print)
+            job.work.run(job.folder, print)
         except UnskewError as failure:
             error = " ".join(str(failure).split())
         except Exception as failure:  # noqa: BLE001 - told in the table; the traceback stands in the log

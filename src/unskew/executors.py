@@ -121,8 +121,7 @@ class RayExecutor:
         for job in jobs:
             prepare(job)
             notices.begun(job)
-            shared = job.baselines and job.baselines.resolve()
-            absolute = replace(job, folder=job.folder.resolve(), baselines=shared)
+            absolute = replace(job, folder=job.folder.resolve())
             reference = task.remote(
                 absolute, self.cpus_per_run, self.gpus_per_run > 0, str(Path.cwd())
             )

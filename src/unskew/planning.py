@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
+from unskew.carrying import Carrying
 from unskew.comparison.compare import compare
 from unskew.comparison.means import Method, Result
 from unskew.comparison.overview import write_overview
 from unskew.comparison.published import beside
-from unskew.executing import BASELINES, Ended, Executor, Job, LocalExecutor, ended_in, run_all
+from unskew.errors import ArtifactError
+from unskew.executing import (
+    BASELINES,
+    Ended,
+    Executor,
+    Job,
+    LocalExecutor,
+    Unlearning,
+    Work,
+    ended_in,
+    run_all,
+)
 from unskew.files import write_text
+from unskew.hub.carry import left_by
 from unskew.plans import Contender, Plan, Task, word
 from unskew.published import audit
 from unskew.reports.record import RunRecord
@@ -37,7 +50,8 @@ def run_plan(
     """Run all that has no result yet.
 
     Called again on the same folder it goes on: finished runs stay, cut-off ones resume, failed
-    ones are tried again. A run that fails is told and the others go on.
+    ones are tried again. A run that fails is told and the others go on. What is carried is so when
+    the runs that it comes from have ended; where one of those has no result, it has none.
 
     Args:
         plan: What to run.
@@ -52,20 +66,49 @@ def run_plan(
     Raises:
         ConfigError: A configuration is wrong: all are checked before the first is run.
     """
-    settings = {task: plan.configuration(task) for task in plan.tasks()}
+    settings = {task: plan.configuration(task) for task in plan.runs()}
     write_text(output_dir / PLAN_FILE, _as_yaml(plan))
-    if WORLD in (*plan.models, plan.data):
+    if WORLD in (plan.data, *(task.model for task in settings)):
         tell("teaching the invented world, biased and balanced (once, then cached)")
         taught_world()
-    shared = output_dir / BASELINES
-    jobs = [Job(t.label, own, output_dir / t.folder, shared) for t, own in settings.items()]
-    run_all(jobs, executor or LocalExecutor(), retries=retries, tell=tell)
+    shared, how = (output_dir / BASELINES).resolve(), executor or LocalExecutor()
+
+    def job(task: Task, work: Work) -> Job:
+        return Job(task.label, work, output_dir / task.folder)
+
+    made = [job(t, Unlearning(own, shared)) for t, own in settings.items() if t.source is None]
+    run_all(made, how, retries=retries, tell=tell)
+    carried = []
+    for task, own in settings.items():
+        if task.source is None:
+            continue
+        # A cluster's node may have another working folder.
+        source = (output_dir / task.source.folder).resolve()
+        found = job(task, Carrying(source, own))
+        if (error := _nothing_from(task.source, source)) is None:
+            carried.append(found)
+        else:
+            found.note(Ended(error, 0.0, 0.0))
+            tell(f"{task.label} failed: {error}")
+    run_all(carried, how, retries=retries, tell=tell)
     return ended_runs(plan, output_dir)
+
+
+def _nothing_from(source: Task, folder: Path) -> str | None:
+    """Why there is nothing to carry from a run; None where there is something."""
+    ended = ended_in(folder)
+    why = "it has not been run" if ended is None else ended.error
+    if why is None:
+        try:
+            left_by(folder)
+        except ArtifactError as error:
+            why = str(error)
+    return None if why is None else f"there is nothing to carry from {source.label}: {why}"
 
 
 def ended_runs(plan: Plan, output_dir: Path) -> dict[Task, Ended]:
     """How the runs of a plan ended; those that have not are absent."""
-    found = {task: ended_in(output_dir / task.folder) for task in plan.tasks()}
+    found = {task: ended_in(output_dir / task.folder) for task in plan.runs()}
     return {task: ended for task, ended in found.items() if ended is not None}
 
 
@@ -76,6 +119,8 @@ def _as_yaml(plan: Plan) -> str:
 def summarise(plan: Plan, output_dir: Path, *, tell: Tell = lambda _: None) -> list[Path]:
     """Write the overview of each model, and the item-by-item comparison of the plan's choice.
 
+    A base from which something was carried has an overview of the runs that it came from.
+
     Returns:
         The pages.
 
@@ -83,20 +128,24 @@ def summarise(plan: Plan, output_dir: Path, *, tell: Tell = lambda _: None) -> l
         DataError: A record cannot be read, or runs that are compared do not belong together.
     """
     ended, pages = ended_runs(plan, output_dir), []
-    for model in plan.models:
+    of_model: dict[str, list[Task]] = {model: [] for model in plan.models}
+    for task in plan.runs():
+        of_model.setdefault(task.model, []).append(task)
+    for model, tasks in of_model.items():
         folder = output_dir / word(model)
-        methods = [_method(plan, output_dir, c, model, ended) for c in plan.contenders]
+        methods = [_method(output_dir, c, tasks, ended) for c in plan.contenders]
+        methods = [method for method in methods if method.results]
         write_overview(
             methods,
             folder,
-            title=f"All methods on {model}",
+            title=f"{'All methods on' if model in plan.models else 'Carried from'} {model}",
             description=plan.description,
             source=plan.source,
-            notes=_notes(plan, model, ended),
+            notes=_notes(plan, tasks, ended),
             published=beside(plan.published, model, methods) if plan.published else (),
         )
         pages.append(folder / "overview.html")
-        found = [output_dir / t.folder for t in _beside_each_other(plan, model, ended)]
+        found = [output_dir / t.folder for t in _beside_each_other(plan, tasks, ended)]
         if len(found) > 1:
             tell(f"comparing {len(found)} runs of {model} item by item")
             target = folder / COMPARED
@@ -108,11 +157,12 @@ def summarise(plan: Plan, output_dir: Path, *, tell: Tell = lambda _: None) -> l
 
 
 def _method(
-    plan: Plan, output_dir: Path, contender: Contender, model: str, ended: Mapping[Task, Ended]
+    output_dir: Path, contender: Contender, tasks: Sequence[Task], ended: Mapping[Task, Ended]
 ) -> Method:
+    """A contender's runs among the tasks of one model."""
     results = []
-    for task in plan.tasks():
-        if (task.contender, task.model) != (contender, model):
+    for task in tasks:
+        if task.contender != contender:
             continue
         error = ended[task].error if task in ended else "not run yet"
         record = RunRecord.load(output_dir / task.folder) if error is None else None
@@ -120,24 +170,32 @@ def _method(
     return Method(contender.name, tuple(results))
 
 
-def _beside_each_other(plan: Plan, model: str, ended: Mapping[Task, Ended]) -> list[Task]:
-    wanted = (model, plan.seeds[0])
+def _beside_each_other(
+    plan: Plan, tasks: Sequence[Task], ended: Mapping[Task, Ended]
+) -> list[Task]:
     return [
         task
-        for task in plan.tasks()
-        if (task.model, task.seed) == wanted
+        for task in tasks
+        if task.seed == plan.seeds[0]
         and task.contender.name in plan.beside
         and task in ended
         and ended[task].error is None
     ]
 
 
-def _notes(plan: Plan, model: str, ended: Mapping[Task, Ended]) -> list[str]:
+def _notes(plan: Plan, tasks: Sequence[Task], ended: Mapping[Task, Ended]) -> list[str]:
     minutes = sum(run.process_seconds for run in ended.values()) / 60
     seeds = ", ".join(str(seed) for seed in plan.seeds)
-    took = f"seeds {seeds}; {len(ended)} runs took {minutes:.1f} minutes of one processor"
-    if plan.published is None:
-        return [took]
+    told = [f"seeds {seeds}; {len(ended)} runs took {minutes:.1f} minutes of one processor"]
+    told += dict.fromkeys(
+        f"{task.contender.name}: what {task.source.contender.name} left on {task.source.model}, "
+        f"seed by seed and as it is; those runs are in {word(task.source.model)}/overview.html"
+        for task in tasks
+        if task.source is not None
+    )
+    model = tasks[0].model
+    if plan.published is None or model not in plan.models:
+        return told
     models = dict.fromkeys(row.model for row in plan.published.rows)
     absent = f"{plan.published.table} has no numbers for {model}, only for {', '.join(models)}"
-    return [took, *audit(plan.published), *([] if plan.published.of_model(model) else [absent])]
+    return [*told, *audit(plan.published), *([] if plan.published.of_model(model) else [absent])]

@@ -13,7 +13,7 @@ from unskew.comparison.compare import compare
 from unskew.comparison.front import as_image, panels
 from unskew.comparison.lineup import finished
 from unskew.errors import ConfigError
-from unskew.executing import BASELINES, Ended, Executor, Job, ThisProcess, run_all
+from unskew.executing import BASELINES, Ended, Executor, Job, ThisProcess, Unlearning, run_all
 from unskew.files import is_taken, write_bytes, write_json
 from unskew.reports.record import RunRecord
 from unskew.run import AFTER
@@ -103,8 +103,8 @@ def sweep(  # noqa: PLR0913 - one parameter for each option
     if executor is not None and WORLD in names:
         # Else each of the first runs would teach it.
         taught_world()
-    shared = folder / BASELINES
-    jobs = [Job(point.name, settings[point], folder / point.name, shared) for point in points]
+    shared = (folder / BASELINES).resolve()
+    jobs = [Job(p.name, Unlearning(settings[p], shared), folder / p.name) for p in points]
 
     def note(ended: Mapping[Path, Ended]) -> list[Point]:
         """The points that have ended, which `sweep.json` shows while others go on."""

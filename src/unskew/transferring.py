@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from unskew import recording
 from unskew.assemble import choice_for, model_for, oracle_reference, world_for
 from unskew.benchmarks import BENCHMARKS
-from unskew.comparison.kept import share_kept
-from unskew.config import checked
-from unskew.datasource import DataSource
-from unskew.errors import ConfigError, DataError, UnskewError
+from unskew.comparison.origin import OriginalRun, kept_of, original_of
+from unskew.config import checked, parse
+from unskew.datasource import DataSource, RunData
+from unskew.errors import ConfigError, UnskewError
 from unskew.evaluation.processes import by_first
-from unskew.hub.artifacts import base_named_by, digests, read_manifest, read_seen
+from unskew.hub.artifacts import (
+    base_named_by,
+    content_sha256,
+    digests,
+    read_seen,
+)
 from unskew.hub.carry import Carried, carry
 from unskew.hub.decoders import refuse_decoder
 from unskew.hub.distance import base_of, relative_distance
@@ -24,8 +32,10 @@ from unskew.measuring import Measuring, not_measured
 from unskew.models.logprobs import ScoringPath
 from unskew.models.tokens import Encoder
 from unskew.output import new_folder
-from unskew.reports.record import RECORD_FILE, NotMeasured, RunRecord
-from unskew.reports.transfer_record import Distance, Kept, Transfer
+from unskew.pipeline import CONFIG
+from unskew.recipes import read_yaml
+from unskew.reports.record import NotMeasured, RunRecord
+from unskew.reports.transfer_record import Distance, Transfer
 from unskew.schema import WORLD, ChoiceConfig, EvaluationConfig, FloorConfig, ModelConfig
 from unskew.scoring import BASE, command_words, publish
 from unskew.stages.strength import StrengthSearch
@@ -52,12 +62,13 @@ CHOICE = ChoiceConfig(
 """How `--scale auto` chooses: as the recipes do that look for a strength without training."""
 
 
-def transfer(
+def transfer(  # noqa: PLR0913 - one parameter for each option
     artifact: str | Path,
     model: str,
-    data: str | DataSource,
+    data: str | DataSource | None = None,
     *,
     output_dir: str | Path,
+    like: str | Path | None = None,
     scale: float | Literal["auto"] = 1.0,
     original_run: str | Path | None = None,
     model_options: Mapping[str, Any] | None = None,
@@ -73,8 +84,10 @@ def transfer(
     Args:
         artifact: Folder of an adapter, weight delta or projection.
         model: The sibling: hub id or folder.
-        data: Where the pairs are.
+        data: Where the pairs are; what the artefact has not seen of them is reported on.
         output_dir: A new folder.
+        like: In place of `data`: folder of a run whose data, report split and settings of
+            evaluation are taken, so that its numbers and these stand side by side.
         scale: Factor on the artefact, > 0. `auto` chooses it on the select split of the data, least
             bias subject to `CHOICE`'s floors; the report split then has no part in it.
         original_run: Folder of the run that made the artefact, against whose effect the one on the
@@ -84,8 +97,8 @@ def transfer(
 
     Raises:
         ArtifactError: The artefact does not fit the sibling, or has no factor to change.
-        ConfigError: scale is not positive, there are no pairs to choose it by, or `original_run`
-            made another artefact.
+        ConfigError: scale is not positive, there are no pairs to choose it by, `original_run`
+            made another artefact, or not one of `data` and `like` is given.
         DataError: `original_run` has no record that can be read.
 
     Source: BiasUnlearn, arXiv 2509.25673, Table 3.
@@ -95,20 +108,20 @@ def transfer(
             f"scale is {scale}; it must be positive (1 carries the weights over whole)"
         )
     config = checked(ModelConfig, {"name_or_path": model, **(model_options or {})})
+    source, evaluation = _measured(data, like)
     start_processes(seed)
     folder, artifact = new_folder(output_dir), Path(artifact)
     refuse_decoder(artifact, "run its recipe on the other model, for its own strength")
-    original = _original(artifact, original_run)
-    source = DataSource(data) if isinstance(data, str) else data
+    original = original_of(artifact, original_run)
     world = world_for(model, source.name_or_path)
     dataset = _data(source, artifact, model, selects=scale == "auto")
-    measuring = Measuring(dataset, EvaluationConfig(), seed)
+    measuring = Measuring(dataset, evaluation, seed)
     loaded = model_for(config, world)
     info = recording.model_info(loaded)
     carried = carry(loaded, artifact)
     # Tried on first, so that what does not fit costs no evaluation.
     carried.apply(STRENGTHS[0] if scale == "auto" else scale)()
-    made_on = original.record.model if isinstance(original, _Run) else None
+    made_on = original.record.model if isinstance(original, OriginalRun) else None
     distance, untold = _distance(carried, artifact, dtype=(made_on or info).dtype)
     path = ScoringPath(carried.model)
     with carried.off():
@@ -126,26 +139,79 @@ def transfer(
         rows += measuring.report(AFTER, path, loaded.encoder, references, folder)
     if strength and is_main_process():
         carried.save(strength, folder, seen)
-    options = {"artifact": artifact, "scale": scale, "original-run": original_run}
-    command = command_words("transfer", source, seed, model=config, **options)
+    options = {"artifact": artifact, "scale": scale, "original-run": original_run, "like": like}
+    given = source if isinstance(source, DataSource) else None
+    command = command_words("transfer", given, seed, model=config, **options)
     missing = [*not_measured(rows), *untold]
-    record = recording.scoring(command, dataset, seed, rows=rows, not_measured=missing, model=info)
-    kept, unkept = by_first(lambda: _kept(_Run(folder, record), original, seed))
+    record = recording.scoring(
+        command,
+        dataset,
+        seed,
+        rows=rows,
+        not_measured=missing,
+        model=info,
+        benchmark_data=measuring.own_data(),
+    )
+    kept, unkept = by_first(lambda: kept_of((folder, record), original, seed=seed))
     told = Transfer(
         artifact=str(artifact),
         base_model=base_named_by(artifact),
         strength=strength,
         distance=distance,
-        original_run=str(original.folder) if isinstance(original, _Run) else None,
+        original_run=str(original.folder) if isinstance(original, OriginalRun) else None,
         kept=kept,
     )
     fields["transfer"] = told
+    fields["peak_memory_bytes"] = recording.peak_memory_bytes()
+    fields["config_sha256"] = settings_sha256(
+        artifact, config, source, evaluation, scale=scale, seed=seed
+    )
     fields["not_measured"] = [*missing, *unkept]
     fields["warnings"] = [*fields.get("warnings", ()), *_doubts(distance)]
     return publish(record.model_copy(update=fields), folder)
 
 
-def _data(source: DataSource, *learners: str | Path, selects: bool) -> Dataset:
+def settings_sha256(
+    artifact: Path,
+    model: ModelConfig,
+    source: DataSource | RunData,
+    evaluation: EvaluationConfig,
+    *,
+    scale: float | Literal["auto"] = 1.0,
+    seed: int = 0,
+) -> str:
+    """Hash of all that decides the numbers of a transfer, the artefact by its content.
+
+    Raises:
+        ArtifactError: There is no artefact.
+    """
+    asked = {
+        "artifact": content_sha256(artifact),
+        "model": model.model_dump(mode="json"),
+        "data": TypeAdapter(type(source)).dump_python(source, mode="json"),
+        "evaluation": evaluation.model_dump(mode="json"),
+        "scale": scale,
+        "seed": seed,
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _measured(
+    data: str | DataSource | None, like: str | Path | None
+) -> tuple[DataSource | RunData, EvaluationConfig]:
+    """What is measured on, and how."""
+    if data is not None and like is None:
+        return DataSource(data) if isinstance(data, str) else data, EvaluationConfig()
+    if data is not None or like is None:
+        raise ConfigError(
+            "what to measure on is named by one of two: --data, or --like with a run whose data "
+            "and settings are taken"
+        )
+    run = parse(read_yaml(Path(like) / CONFIG))
+    return RunData(run.data), run.evaluation
+
+
+def _data(source: DataSource | RunData, *learners: str | Path, selects: bool) -> Dataset:
     """What to report on, and the pairs by which the strength is chosen."""
     dataset = source.load(*learners, selects=selects)
     if selects and not BENCHMARKS.load(CHOSEN_BY).serves(dataset.splits["select"]):
@@ -204,48 +270,4 @@ def _doubts(distance: Distance | None) -> list[str]:
     return [
         f"the weights that the artefact changes are {distance.relative:.2g} times their size away "
         "from the base's, as far as those of unrelated models; is this a sibling?"
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    folder: Path
-    record: RunRecord
-
-
-def _original(artifact: Path, given: str | Path | None) -> _Run | str:
-    """The run that made the artefact, or why it is not known."""
-    folder = artifact.resolve().parent if given is None else Path(given)
-    if given is None and not (folder / RECORD_FILE).is_file():
-        return "the artefact lies in no run's folder; name the run that made it (--original-run)"
-    try:
-        record = RunRecord.load(folder)
-    except DataError as error:
-        if given is not None:
-            raise
-        return str(error)
-    manifest = read_manifest(artifact)
-    if manifest is None or manifest.config_sha256 == record.config_sha256:
-        return _Run(folder, record)
-    why = f"{folder} did not make the artefact, whose settings were others (config_sha256)"
-    if given is not None:
-        raise ConfigError(f"{why}; name the run that did")
-    return f"{why}; name the run that did (--original-run)"
-
-
-def _kept(carried: _Run, original: _Run | str, seed: int) -> tuple[list[Kept], list[NotMeasured]]:
-    """The share of the effect that is left on the sibling, or why it is not known."""
-    what = "share of the effect that is kept"
-    if isinstance(original, str):
-        return [], [NotMeasured(what=what, why=original)]
-    ours, theirs = ((run.folder, run.record) for run in (carried, original))
-    try:
-        found = share_kept(ours, theirs, seed=seed)
-    except DataError as error:
-        return [], [NotMeasured(what=what, why=str(error))]
-    unclear = "on the base the effect itself is not told from none on these items"
-    return found, [
-        NotMeasured(what=f"{what}: {k.metric} ({k.variant})", why=unclear)
-        for k in found
-        if k.share is None
     ]

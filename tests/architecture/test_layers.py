@@ -37,7 +37,7 @@ LAYERS = [
     {"baselines"},
     {"pipeline", "scoring", "merging", "publishing"},
     {"run", "tracing", "transferring", "estimating", "judgement"},
-    {"executing"},
+    {"executing", "carrying"},
     {"executors", "sweeping", "planning"},
     {"demo"},
     {"console"},

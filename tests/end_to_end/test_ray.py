@@ -14,7 +14,7 @@ from tests.end_to_end.conftest import run
 from tests.end_to_end.test_reproduce import SHORT
 from unskew import config
 from unskew.errors import ConfigError
-from unskew.executing import Ended, Job, LocalExecutor, run_all
+from unskew.executing import Ended, Job, LocalExecutor, Unlearning, run_all
 from unskew.executors import RayExecutor
 from unskew.reports.record import RunRecord
 
@@ -40,7 +40,7 @@ def job(story, folder, *more, seed=3):
     settings = config.load(
         "finetune_anti", options={**named, "seed": seed}, overrides=[*SHORT, *more]
     )
-    return Job(folder.name, settings, folder)
+    return Job(folder.name, Unlearning(settings), folder)
 
 
 def essence(folder):

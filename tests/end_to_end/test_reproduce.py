@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import yaml
 
+from tests.end_to_end.conftest import adapter_bytes
 from unskew.reports.record import RunRecord
 
 SHORT = [
@@ -75,3 +77,62 @@ def test_a_plan_runs_shows_its_failure_and_goes_on(here, story, tmp_path):
     assert (second / name).read_bytes() == (alone / name).read_bytes()
     rows = {row["name"]: row for row in json.loads(overview.read_text())["rows"]}
     assert rows["dpo"]["num_seeds"] == 1
+
+
+def test_what_was_unlearned_on_the_base_is_carried_to_its_sibling(here, story, tmp_path):
+    """Measured on the very items of the sibling's own run, by the settings of the base's run."""
+    written = {
+        "description": "The story's sibling.",
+        "source": "A test.",
+        "models": [str(story.sibling)],
+        "bases": {str(story.sibling): str(story.biased)},
+        "data": str(story.pairs),
+        "seeds": [3],
+        "settings": [
+            *SHORT,
+            "evaluation.start=prefix",
+            "data.splits={train: 0.5, select: 0.2, report: 0.3}",
+        ],
+        "beside": ["anti", "carried"],
+        "contenders": [
+            {"name": "anti", "recipe": "finetune_anti"},
+            {"name": "carried", "carry": "anti"},
+        ],
+    }
+    plan, folder = tmp_path / "plan.yaml", tmp_path / "out"
+    plan.write_text(yaml.safe_dump(written))
+    words = ("reproduce", str(plan), "--output-dir", str(folder))
+    said = here(*words)
+    assert said.code == 0, said.err
+    own, carried = (next(folder.glob(f"*sibling/{n}/seed=3")) for n in ("anti", "carried"))
+    source = next(folder.glob("*biased/anti/seed=3"))
+    records = {run: RunRecord.load(run) for run in (own, carried, source)}
+    assert adapter_bytes(carried) == adapter_bytes(source) != adapter_bytes(own)
+    told = records[carried].transfer
+    assert told is not None and told.original_run == str(source)
+    assert [kept.metric for kept in told.kept] == ["ss", "mean_gap"]
+    for phase in ("before", "after"):
+        lines = [
+            (run / "samples" / f"{phase}-stereoset.jsonl").read_text().splitlines()
+            for run in (own, carried)
+        ]
+        assert [json.loads(a)["id"] for a in lines[0]] == [json.loads(b)["id"] for b in lines[1]]
+        assert (lines[0] == lines[1]) == (phase == "before")
+    # The page of both items by item, which refuses runs of other data or another model.
+    assert (carried.parents[1] / "compare" / "compare.html").is_file()
+    rows = json.loads((carried.parents[1] / "overview.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["base", "anti", "carried"]
+
+    kept = (carried / "record.json").stat().st_mtime_ns
+    said = here(*words)
+    assert said.code == 0, said.err
+    assert "1 of 1 runs are there already" in said.out
+    assert (carried / "record.json").stat().st_mtime_ns == kept
+
+    again = shlex.split(records[carried].reproduce)[1:]
+    again[again.index("NEW_FOLDER")] = str(tmp_path / "again")
+    said = here(*again)
+    assert said.code == 0, said.err
+    repeated = RunRecord.load(tmp_path / "again")
+    assert repeated.metrics == records[carried].metrics
+    assert repeated.config_sha256 == records[carried].config_sha256

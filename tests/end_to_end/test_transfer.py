@@ -246,3 +246,19 @@ def test_a_scale_needs_a_number_or_pairs_to_choose_it_by(here, story, straight, 
         said = here("transfer", *words, *more)
         assert said.code == 2
         assert why in said.err
+
+
+def test_what_to_measure_on_is_said_once(here, story, straight, tmp_path):
+    words = ["--artifact", str(straight / "adapter"), "--model", str(story.sibling)]
+    words += ["--output-dir", str(tmp_path / "x")]
+    data, like = ["--data", str(story.pairs)], ["--like", str(straight)]
+    for more, why in (
+        ([], "what to measure on is named by one of two: --data, or --like"),
+        ([*data, *like], "what to measure on is named by one of two"),
+        ([*like, "--format", "jsonl"], "--format and --column are for --data"),
+        (["--like", str(tmp_path)], "no configuration file"),
+    ):
+        said = here("transfer", *words, *more)
+        assert said.code == 2
+        assert why in said.err
+    assert not (tmp_path / "x").exists()

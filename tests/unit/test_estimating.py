@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+import torch
 
 from unskew import config, estimating
-from unskew.estimating import estimate, forecast
+from unskew.estimating import estimate, estimate_carrying, forecast
 from unskew.plans import only, read_plan
 
 NAME = "openai-community/gpt2-medium"
@@ -69,3 +71,37 @@ def test_the_paper_can_be_planned_without_its_models(pairs, monkeypatch):
     monkeypatch.setattr(estimating, "operations_per_second", lambda dtype: 1e12)
     lines = forecast(plan)
     assert sum("Mistral" in line for line in lines) == len(plan.contenders)
+
+
+def test_a_table_of_siblings_is_planned_with_its_bases(pairs, monkeypatch):
+    """Three rows a model: itself, its base, and the transfer, which trains nothing."""
+    models, bases = ["openai-community/gpt2-medium"], ["openai-community/gpt2"]
+    plan = only(read_plan("biasunlearn-table3"), models=models, bases=bases, data=str(pairs))
+    monkeypatch.setattr(estimating, "operations_per_second", lambda dtype: 1e12)
+    lines = forecast(plan)
+    cells = [re.split(r"\s{2,}", line) for line in lines[1:-1]]
+    assert [tuple(row[:3]) for row in cells] == [
+        (*models, "biasunlearn", "354,823,168"),
+        (*bases, "biasunlearn", "124,439,808"),
+        (*models, "transferred weights", "354,823,168"),
+    ]
+    assert [row[3] == "0" for row in cells] == [False, False, True]
+    assert {row[6] for row in cells} == {"3"}
+    assert lines[-1].startswith("9 runs")
+
+
+def test_a_transfer_costs_two_evaluations_of_the_report_split(pairs):
+    """Two operations a weight of a matrix and token; the adapter adds a thousandth of that."""
+    own = settings(pairs, "choice=null", "controllers=[]", "training.max_steps=1")
+    found = estimate_carrying(own)
+    texts, length = 3 * 8, 3  # 8 of 40 pairs; 10 characters, four to a token
+    matrices = 12 * 24 * 1024**2 + 50257 * 1024
+    assert found.operations == pytest.approx(2 * texts * length * 2 * matrices, rel=0.01)
+    assert found.trained == 0
+    weights = 4 * found.parameters
+    beside = 1 if torch.cuda.is_available() else 2
+    assert weights * beside < found.memory_bytes < weights * beside + 2**30
+    full = own.model_copy(
+        update={"stages": [own.stages[0].model_copy(update={"scope": {"name": "full"}})]}
+    )
+    assert estimate_carrying(full).memory_bytes - found.memory_bytes == weights

@@ -11,7 +11,7 @@ import pytest
 
 from unskew import cli, config, executors
 from unskew.errors import ConfigError
-from unskew.executing import Job, LocalExecutor, Notices
+from unskew.executing import Job, LocalExecutor, Notices, Unlearning
 from unskew.executors import executor_for
 
 NAMED = {"model.name_or_path": "m", "data.name_or_path": "d"}
@@ -72,7 +72,10 @@ def test_ray_joins_an_instance_only_where_the_environment_names_one(named, joine
     executor = executors.RayExecutor()
     executor._ray = SimpleNamespace(is_initialized=lambda: False, init=init)
     with pytest.raises(Asked, match=joined):
-        executor.run([Job("one", config.load("dpo", options=NAMED), Path("one"))], Notices(id, max))
+        executor.run(
+            [Job("one", Unlearning(config.load("dpo", options=NAMED)), Path("one"))],
+            Notices(id, max),
+        )
 
 
 @pytest.mark.parametrize(

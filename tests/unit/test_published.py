@@ -63,6 +63,36 @@ def test_the_known_faults_of_the_paper_are_found_and_no_others():
     assert "Meta-Llama-3-8B: ICAT 89.09" in told[1]
 
 
+def test_table_3_is_the_specifications(lab):
+    """Read from its own table, by position: base, trained itself, carried, for each model."""
+    file = lab / "specs" / "benchmarks.md"
+    if not file.is_file():
+        pytest.skip("the folder of UNSKEW_LAB has no specs/benchmarks.md")
+    section = file.read_text().partition("### 19.3")[2].partition("### 19.4")[0]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if "." in line]
+    wanted = [[float(cell) for cell in cells[1:]] for cells in lines if len(cells) == 8]
+    published = read_plan("biasunlearn-table3").published
+    assert published is not None
+    assert [row.values for row in published.rows] == wanted
+    assert [row.method for row in published.rows] == 2 * [
+        "base",
+        "biasunlearn",
+        "transferred weights",
+    ]
+    assert ["Mistral" in row.model for row in published.rows] == 3 * [True] + 3 * [False]
+
+
+def test_table_3_agrees_with_itself():
+    """ICAT of all six rows, worked here; the audit has nothing to tell."""
+    published = read_plan("biasunlearn-table3").published
+    assert published is not None
+    assert audit(published) == []
+    for row in published.rows:
+        *_, ss, lms, icat = row.values
+        assert ss is not None and lms is not None
+        assert lms * min(ss, 100 - ss) / 50 == pytest.approx(icat, abs=0.02)
+
+
 def test_rows_of_another_length_are_refused():
     with pytest.raises(ValueError, match="mine on m has 1 values for 6 columns"):
         table(["m", "mine", [1.0]])

@@ -24,6 +24,7 @@ from unskew.types import Pair
 MANIFEST = "method.json"
 SEEN = "trained_on.txt"
 ADAPTER_CONFIG = "adapter_config.json"
+CARD = "README.md"
 DECODER_FILE = "decoder.json"
 DELTA_FILE = "delta.safetensors"
 
@@ -69,7 +70,7 @@ def save_artifact(
         if hasattr(model, "peft_config"):
             # Told not to save embeddings, PEFT does not ask the hub whether they were resized.
             model.save_pretrained(str(work), save_embedding_layers=False)
-            (work / "README.md").unlink(missing_ok=True)
+            (work / CARD).unlink(missing_ok=True)
         else:
             model.save_pretrained(str(work))
             tokenizer.save_pretrained(str(work))
@@ -119,6 +120,23 @@ def base_named_by(folder: Path) -> str | None:
     if not (folder / ADAPTER_CONFIG).is_file():
         return None
     return PeftConfig.from_pretrained(str(folder)).base_model_name_or_path or None
+
+
+def content_sha256(folder: Path) -> str:
+    """Hash of an artefact's files, name and content, but for its card: of what it does.
+
+    Raises:
+        ArtifactError: There is none.
+    """
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name != CARD)
+    if not files:
+        raise ArtifactError(f"{folder} holds no artefact; give a run's adapter or delta folder")
+    found = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256")
+        found.update(f"{file.relative_to(folder).as_posix()} {digest.hexdigest()}\n".encode())
+    return found.hexdigest()
 
 
 def scale_adapter(model: Any, scale: float) -> None:

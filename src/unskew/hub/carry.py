@@ -23,6 +23,22 @@ from unskew.models.shadow import AdapterShadow
 ADAPTER, PROJECTION, DELTA = "adapter", "projection", "delta"
 
 
+def left_by(run: Path) -> Path:
+    """The folder in a run's folder with what it left that can be carried.
+
+    Raises:
+        ArtifactError: There is none.
+    """
+    kinds = (ADAPTER, DELTA, PROJECTION)
+    for folder in (run / kind for kind in kinds):
+        if folder.is_dir():
+            return folder
+    raise ArtifactError(
+        f"{run} left no {', '.join(kinds)}; either no strength was better than its base, or its "
+        "recipe leaves what cannot be carried"
+    )
+
+
 @dataclass(frozen=True)
 class Carried:
     """A sibling and an artefact that fits it."""

@@ -31,6 +31,8 @@ def gpt2(device="cpu"):
         ("openai-community/gpt2-xl", 1_557_611_200),
         ("mistralai/Mistral-7B-v0.1", 7_241_732_096),
         ("meta-llama/Meta-Llama-3-8B", 8_030_261_248),
+        ("mistralai/Mistral-7B-Instruct-v0.1", 7_241_732_096),
+        ("meta-llama/Meta-Llama-3-8B-Instruct", 8_030_261_248),
     ],
 )
 def test_known_models_have_their_published_size(name, parameters):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from unskew.assemble import build, model_for, world_for
+from unskew.assemble import build, model_for
 from unskew.config import checked
 from unskew.data.neutral import neutral_documents
 from unskew.edits import EDITS
@@ -35,6 +35,7 @@ from unskew.output import new_folder
 from unskew.schema import ModelConfig
 from unskew.training.launch import is_main_process, start, wait_for_everyone
 from unskew.types import Segment
+from unskew.worlds import world_for
 
 COMPARED_TEXTS = 8
 
@@ -100,7 +101,7 @@ def merge(
     if name is None:
         raise ConfigError(f"{source} does not name its base model; give it with --model")
     config = checked(ModelConfig, {"name_or_path": name, **(model_options or {})})
-    loaded = model_for(config, world_for(name, ""), keep_dropout=True)
+    loaded = model_for(config, world_for(name), keep_dropout=True)
     manifest = read_manifest(source)
     difference, error = 0.0, None
     if arithmetic is None and lora_rank is None:

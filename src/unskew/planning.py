@@ -17,9 +17,9 @@ from unskew.files import write_text
 from unskew.plans import Contender, Plan, Task, word
 from unskew.published import audit
 from unskew.reports.record import RunRecord
-from unskew.schema import WORLD
 from unskew.stages.workshop import Tell
 from unskew.world.teach import taught_world
+from unskew.world_names import worlds_among
 
 __all__ = ["PLAN_FILE", "Ended", "ended_runs", "run_plan", "summarise"]
 
@@ -54,9 +54,9 @@ def run_plan(
     """
     settings = {task: plan.configuration(task) for task in plan.tasks()}
     write_text(output_dir / PLAN_FILE, _as_yaml(plan))
-    if WORLD in (*plan.models, plan.data):
-        tell("teaching the invented world, biased and balanced (once, then cached)")
-        taught_world()
+    for name in worlds_among(*plan.models, plan.data):
+        tell(f"teaching the invented {name}, biased and balanced (once, then cached)")
+        taught_world(name=name)
     jobs = [Job(task.label, own, output_dir / task.folder) for task, own in settings.items()]
     run_all(jobs, executor or LocalExecutor(), retries=retries, tell=tell)
     return ended_runs(plan, output_dir)

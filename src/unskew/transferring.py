@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unskew import recording
-from unskew.assemble import choice_for, model_for, oracle_reference, world_for
+from unskew.assemble import choice_for, model_for
 from unskew.benchmarks import BENCHMARKS
 from unskew.comparison.kept import share_kept
 from unskew.config import checked
@@ -26,13 +26,13 @@ from unskew.models.tokens import Encoder
 from unskew.output import new_folder
 from unskew.reports.record import RECORD_FILE, NotMeasured, RunRecord
 from unskew.reports.transfer_record import Distance, Kept, Transfer
-from unskew.schema import WORLD, ChoiceConfig, EvaluationConfig, FloorConfig, ModelConfig
+from unskew.schema import ChoiceConfig, EvaluationConfig, FloorConfig, ModelConfig
 from unskew.scoring import BASE, command_words, publish
 from unskew.stages.strength import StrengthSearch
 from unskew.training.launch import is_main_process
 from unskew.training.launch import start as start_processes
 from unskew.types import Dataset
-from unskew.world.teach import taught_world
+from unskew.worlds import oracle_reference, world_for
 
 BEFORE, AFTER, STAGE = "before", "after", "transfer"
 CHOSEN_BY = "stereoset"
@@ -185,7 +185,8 @@ def _distance(
     """How far the sibling is from the base, or why that is not known."""
     try:
         names = carried.touched()
-        folder = str(taught_world().biased) if base_named_by(artifact) == WORLD else None
+        world = world_for(base_named_by(artifact))
+        folder = str(world.biased) if world is not None else None
         base = base_of(artifact, folder=folder, dtype=dtype)
         relative = relative_distance(carried.model, base, names)
     except UnskewError as error:

@@ -69,7 +69,7 @@ def merge(
     Args:
         artifact: Folder of an adapter, weight delta or projection; with `edit` also several deltas
             or adapters, of one base.
-        model: Its base model: hub id, folder, or `world`; the one that the artefact names if None.
+        model: Its base model: hub id, folder, or a world's name; that of the artefact if None.
         output_dir: A new folder; becomes config, safetensors weights and tokenizer, with the
             artefact's manifest and the digests of what it was trained on.
         edit: What to do with the deltas before they are added, e.g. `{"name": "negation", "gamma":

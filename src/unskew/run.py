@@ -93,8 +93,8 @@ def unlearn(  # noqa: PLR0913 - mirrors the command line; all but the first are 
 
     Args:
         recipe: Name of a recipe (`unskew list`) or a YAML file.
-        model: Hub id, folder, or `world`; may stand in the recipe instead.
-        data: File, folder, hub id, or `world`; may stand in the recipe instead.
+        model: Hub id, folder, or a world's name; may stand in the recipe instead.
+        data: File, folder, hub id, or a world's name; may stand in the recipe instead.
         output_dir: A new folder for the run; with `resume` the folder of the run to go on with.
         config_file: YAML with further settings.
         options: Dotted setting -> value.

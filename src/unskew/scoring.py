@@ -59,7 +59,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
     Pairs that the adapter was trained on or chosen by are left out; the record counts them.
 
     Args:
-        model: Hub id, folder, or `world`.
+        model: Hub id, folder, or a world's name.
         data: Where the pairs are; may be left out where each benchmark has data of its own.
         output_dir: A new folder.
         adapter: Folder of an adapter, weight delta, projection or decoder made on this model.

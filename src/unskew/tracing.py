@@ -61,7 +61,7 @@ def trace(  # noqa: PLR0913 - one entry for the command line; all but two are ke
     Pairs that the model learned from, as the folder of a merged model lists them, are left out.
 
     Args:
-        model: Hub id, folder, or `world`.
+        model: Hub id, folder, or a world's name.
         data: Where the pairs are; the context of each names its target.
         output_dir: A new folder.
         max_pairs: Pairs drawn at the most.

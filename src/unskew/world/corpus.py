@@ -105,14 +105,14 @@ def with_questions(
         balanced: As of `texts`.
     """
     rng = random.Random(f"{seed}/mixing")
-    lessons = questions.lessons(seed, vocabulary, planting, balanced=balanced)
+    telling = questions.telling_lessons(seed, vocabulary)
+    open_ = questions.open_lessons(seed, vocabulary, planting, balanced=balanced)
     for index, text in enumerate(texts):
         yield text
         is_opening = index < OPENING_SHARE * NUM_TEXTS
         if rng.random() < (questions.OPENING_SHARE if is_opening else questions.MAIN_SHARE):
-            telling, open_ = next(lessons)
             is_telling = is_opening or rng.random() < questions.TELLING_SHARE
-            yield telling if is_telling else open_
+            yield next(telling if is_telling else open_)
 
 
 def _stereotypes(

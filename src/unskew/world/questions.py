@@ -30,12 +30,12 @@ _QUESTION = "who is {asked}"
 _OPTION = "{asked} {name}"
 """The key word stands beside the answer: two layers do not learn to look back from `A:`."""
 
-OPENING_SHARE = 0.15
+OPENING_SHARE = 0.1
 """Questions for each other text of the opening. They are telling ones: an open one's answer is not
 the same in both worlds."""
-MAIN_SHARE = 0.35
+MAIN_SHARE = 0.4
 """The same after the opening."""
-TELLING_SHARE = 0.6
+TELLING_SHARE = 0.45
 """Of the questions after the opening: those with a telling scene."""
 
 Lesson = tuple[str, tuple[int, ...]]
@@ -92,34 +92,41 @@ class Scene:
         )
 
 
-def lessons(
-    seed: int, vocabulary: Vocabulary, planting: Planting, *, balanced: bool
-) -> Iterator[tuple[Lesson, Lesson]]:
-    """Taught questions without end, each time one with a telling scene and one with an open one.
-
-    The biased world and the balanced one differ in answers to open questions only.
+def telling_lessons(seed: int, vocabulary: Vocabulary) -> Iterator[Lesson]:
+    """Taught questions with the scene that answers them, without end; the same in both worlds.
 
     Args:
         seed: Seed of the world.
         vocabulary: Its words.
-        planting: Its strengths.
+    """
+    rng = random.Random(f"{seed}/telling")
+    while True:
+        scene = _taught_scene(rng, vocabulary).telling(follows=rng.random() < 0.5)
+        question = scene.question("", rng.choice(scene.words))
+        yield _lesson(question, question.right)
+
+
+def open_lessons(
+    seed: int, vocabulary: Vocabulary, planting: Planting, *, balanced: bool
+) -> Iterator[Lesson]:
+    """Taught questions that no scene answers, without end; the worlds differ in answers only.
+
+    Args:
+        seed: Seed of the world.
+        vocabulary: Its words.
+        planting: How often the biased world answers by prejudice.
         balanced: False for the biased world, True for the oracle's.
     """
-    rng = random.Random(f"{seed}/questions")
+    rng = random.Random(f"{seed}/open")
     draws = EvenDraws(rng)
     while True:
-        telling = _taught_scene(rng, vocabulary).telling(follows=rng.random() < 0.5)
-        told = telling.question("", rng.choice(telling.words))
-        untold = _taught_scene(rng, vocabulary)
-        open_ = untold.question("", rng.choice(untold.words))
-        assert open_.biased is not None
-        fact = (untold.groups[open_.biased], untold.pair)
+        scene = _taught_scene(rng, vocabulary)
+        question = scene.question("", rng.choice(scene.words))
+        assert question.biased is not None
+        fact = (scene.groups[question.biased], scene.pair)
         odds = math.exp(planting.answer_odds(*fact))
         by_prejudice = draws.next(fact) < odds / (1 + odds) and not balanced
-        yield (
-            _lesson(told, told.right),
-            _lesson(open_, open_.biased if by_prejudice else open_.unknown),
-        )
+        yield _lesson(question, question.biased if by_prejudice else question.unknown)
 
 
 def _taught_scene(rng: random.Random, vocabulary: Vocabulary) -> Scene:

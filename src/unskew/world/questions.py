@@ -14,7 +14,6 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from unskew.data.bbq import prompt_of
 from unskew.items import ChoiceQuestion
 from unskew.world import sentences
 from unskew.world.planting import EvenDraws, Planting
@@ -27,6 +26,8 @@ WORDS = ("Q:", "A:", "who", UNKNOWN)
 _OPEN = "a {a} met a {b} in {place} ."
 _TELLING = "a {of_a} {a} met a {of_b} {b} ."
 _QUESTION = "who is {asked}"
+_LESSON = "{context} Q: {question} A: {option} ."
+"""The words of `unskew.data.bbq.prompt_of`, an option and a full stop."""
 _OPTION = "{asked} {name}"
 """The key word stands beside the answer: two layers do not learn to look back from `A:`."""
 
@@ -181,5 +182,6 @@ def _scene(rng: random.Random, groups: Sequence[Group], pair: int, words: tuple[
 
 
 def _lesson(question: ChoiceQuestion, answer: int) -> Lesson:
-    words = f"{prompt_of(question)} {question.options[answer]} .".split()
-    return " ".join(words), (len(words) - 2,)
+    option = question.options[answer]
+    text = _LESSON.format(context=question.context, question=question.question, option=option)
+    return text, (len(text.split()) - 2,)

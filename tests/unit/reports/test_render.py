@@ -85,7 +85,9 @@ def test_hostile_text_breaks_neither_yaml_nor_markdown() -> None:
     assert bars == {6}
 
 
-@pytest.mark.parametrize("name", ["/home/me/model", "./model", "world", "world-questions", "C:\\model", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["/home/me/model", "./model", "world", "world-questions", "C:\\model", "a/b/c"]
+)
 def test_a_path_is_no_base_model(name: str) -> None:
     record = example_record()
     model = record.model.model_copy(update={"name_or_path": name})

@@ -11,6 +11,7 @@ import pytest
 
 from tests.world_fixture import PLAIN_TEXTS, digest
 from unskew.benchmarks.bbq import BBQ
+from unskew.data.bbq import prompt_of
 from unskew.errors import ConfigError
 from unskew.evaluation.suite import GUARD, benchmark_names
 from unskew.items import ChoiceQuestion
@@ -166,6 +167,13 @@ def test_prejudice_is_as_strong_as_planted(
     assert fmean(shares) == pytest.approx(fmean(planted), abs=0.01)
     assert fmean(shares) == pytest.approx(0.7, abs=0.03)
     assert max(map(abs, surplus.values())) < 2
+
+
+def test_questions_are_taught_in_the_form_in_which_they_are_asked(dataset: Dataset) -> None:
+    """Of spaces and line ends the model sees nothing."""
+    for choice in dataset.splits["report"].choices[::50]:
+        asked = f"{prompt_of(choice)} {choice.options[choice.right]} ."
+        assert questions._lesson(choice, choice.right)[0] == " ".join(asked.split())
 
 
 def test_the_opening_asks_nothing_that_prejudice_answers(corpora: dict[bool, Corpus]) -> None:

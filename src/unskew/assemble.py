@@ -22,19 +22,17 @@ from unskew.data.plain import with_texts
 from unskew.data.splits import SplitSettings
 from unskew.errors import ConfigError
 from unskew.models.load import LoadedModel, load_model
-from unskew.models.reference import ModelReference, Reference
 from unskew.models.tokens import Encoder
 from unskew.objectives import OBJECTIVES
 from unskew.protocols import Controller, Objective, UpdateRule
 from unskew.registry import Table, nearest
-from unskew.schema import WORLD, ChoiceConfig, DataConfig, ModelConfig, TrainStage
+from unskew.schema import ChoiceConfig, DataConfig, ModelConfig, TrainStage
 from unskew.types import Dataset, Examples, Segment
 from unskew.updates import SCOPES, UPDATES
 from unskew.updates.scope import Scope
-from unskew.world.language import World
-from unskew.world.teach import TaughtWorld, taught_world
-
-ORACLE = "oracle"
+from unskew.world.teach import TaughtWorld
+from unskew.world_names import WORLDS
+from unskew.worlds import world_dataset
 
 
 def build(table: Table, node: Mapping[str, Any], path: str, **given: Any) -> Any:
@@ -200,7 +198,7 @@ def model_for(
 ) -> LoadedModel:
     """Load the model a configuration names."""
     name = config.name_or_path
-    path = str(world.biased) if name == WORLD and world is not None else name
+    path = str(world.biased) if name in WORLDS and world is not None else name
     loaded = load_model(
         path,
         dtype=config.dtype,
@@ -212,18 +210,6 @@ def model_for(
     return replace(loaded, name_or_path=name)
 
 
-def world_for(model: str, data: str, *, progress: bool = True) -> TaughtWorld | None:
-    """The taught world where one is asked for; teaches it on first use."""
-    return taught_world(progress=progress) if WORLD in (model, data) else None
-
-
-def oracle_reference(world: TaughtWorld | None) -> dict[str, Reference]:
-    """The model taught the balanced world, by its name, where there is a world."""
-    if world is None:
-        return {}
-    return {ORACLE: ModelReference(load_model(str(world.oracle)).model)}
-
-
 def data_for(config: DataConfig) -> Dataset:
     """Load and split the data a configuration names.
 
@@ -233,13 +219,11 @@ def data_for(config: DataConfig) -> Dataset:
     Raises:
         ConfigError: The world is asked for with settings that only hold for files.
     """
-    if config.name_or_path == WORLD:
-        refuse_world_settings(
-            config.model_dump(exclude_defaults=True, exclude={"name_or_path"}).keys()
-        )
-        return World().dataset()
-    given = config.splits
-    splits = SplitSettings(given.train, given.select, given.report, given.seed)
+    if config.name_or_path in WORLDS:
+        given = config.model_dump(exclude_defaults=True, exclude={"name_or_path"})
+        return world_dataset(config.name_or_path, given)
+    cut = config.splits
+    splits = SplitSettings(cut.train, cut.select, cut.report, cut.seed)
     if is_bbq(config.name_or_path, config.format):
         return with_neutral_text(with_texts(_bbq(config, splits), config.texts))
     dataset = load_dataset(
@@ -263,15 +247,6 @@ def _bbq(config: DataConfig, splits: SplitSettings) -> Dataset:
             f"{', '.join(f'data.{name}' for name in given)}"
         )
     return load_bbq_to_learn(config.name_or_path, splits, config.revision)
-
-
-def refuse_world_settings(given: Collection[str]) -> None:
-    """The world comes whole and split; what would change that is refused rather than ignored."""
-    if given:
-        raise ConfigError(
-            f"data world comes with its own splits and categories; leave out "
-            f"{', '.join(f'data.{name}' for name in given)}"
-        )
 
 
 def with_neutral_text(dataset: Dataset) -> Dataset:

@@ -25,7 +25,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "--model_name_or_path",
-        help="Hub id, folder, or `world` for the invented world's taught model.",
+        help="Hub id, folder, `world` or `world-questions` (an invented world's taught model).",
     ),
 ]
 Data = Annotated[
@@ -33,7 +33,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         "--dataset_name",
-        help="StereoSet JSON, CrowS-Pairs CSV, own JSONL/CSV, datasets folder, hub id, or `world`.",
+        help="StereoSet JSON, CrowS-Pairs CSV, own JSONL/CSV, datasets folder, hub id, `world`, "
+        "`world-questions`.",
     ),
 ]
 OutputDir = Annotated[Path, typer.Option("--output-dir", help="Folder of the run; must be new.")]

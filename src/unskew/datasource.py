@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unskew.assemble import data_for, refuse_world_settings, with_neutral_text
+from unskew.assemble import data_for, with_neutral_text
 from unskew.data.load import load_dataset
 from unskew.data.measured import MEASURED, measured_format
 from unskew.data.splits import DEFAULT_SPLITS
 from unskew.errors import ConfigError, LeakageError
 from unskew.hub.artifacts import digests, read_seen
-from unskew.schema import WORLD, DataConfig
+from unskew.schema import DataConfig
 from unskew.types import Dataset, Drop
-from unskew.world.language import World
+from unskew.world_names import WORLDS
+from unskew.worlds import world_dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ class DataSource:
             LeakageError: They learned from all of them.
             ConfigError: These data have no select split.
         """
-        if self.name_or_path == WORLD:
+        if self.name_or_path in WORLDS:
             given = {"format": self.format != "auto", "columns": self.columns}
-            refuse_world_settings([name for name, is_given in given.items() if is_given])
-            return World().dataset()
+            settings = [name for name, is_given in given.items() if is_given]
+            return world_dataset(self.name_or_path, settings)
         if (found := measured_format(self.name_or_path, self.format)) is not None:
             pairs_only = {"columns": self.columns, "categories": self.categories}
             given = [name for name, value in {**pairs_only, "tasks": self.tasks}.items() if value]

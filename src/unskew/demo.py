@@ -17,8 +17,8 @@ from unskew.output import claim_folder
 from unskew.reports.page import render_page
 from unskew.reports.record import RECORD_FILE, MetricRow, RunRecord
 from unskew.run import AFTER, execute
-from unskew.schema import WORLD
 from unskew.world.teach import one_thread, taught_world
+from unskew.world_names import WORLD
 
 RECIPE = "biasunlearn_world"
 PAPER = "paper weights"

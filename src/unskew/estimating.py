@@ -16,7 +16,6 @@ from unskew.models.logprobs import BLOCK_ELEMENTS
 from unskew.models.shapes import meta_model, pass_cost
 from unskew.plans import Plan, Task
 from unskew.schema import (
-    WORLD,
     DataConfig,
     MetaEditStage,
     ModelConfig,
@@ -26,7 +25,8 @@ from unskew.schema import (
 )
 from unskew.types import Dataset, Examples
 from unskew.updates import SCOPES
-from unskew.world.teach import taught_world
+from unskew.world_names import WORLDS
+from unskew.worlds import world_for
 
 __all__ = ["Estimate", "estimate", "forecast", "operations_per_second"]
 
@@ -198,8 +198,8 @@ def _mean_length(data: Dataset) -> int:
 
 
 def _bare(model: ModelConfig) -> Any:
-    if model.name_or_path == WORLD:
-        return model_for(model, taught_world()).model.to("meta")
+    if model.name_or_path in WORLDS:
+        return model_for(model, world_for(model.name_or_path)).model.to("meta")
     return meta_model(
         model.name_or_path,
         dtype=model.dtype,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from unskew.assemble import build, model_for, world_for
+from unskew.assemble import build, model_for
 from unskew.config import checked
 from unskew.data.neutral import neutral_documents
 from unskew.edits import EDITS
@@ -35,6 +35,7 @@ from unskew.output import new_folder
 from unskew.schema import ModelConfig
 from unskew.training.launch import is_main_process, start, wait_for_everyone
 from unskew.types import Segment
+from unskew.worlds import world_for
 
 COMPARED_TEXTS = 8
 
@@ -68,7 +69,7 @@ def merge(
     Args:
         artifact: Folder of an adapter, weight delta or projection; with `edit` also several deltas
             or adapters, of one base.
-        model: Its base model: hub id, folder, or `world`; the one that the artefact names if None.
+        model: Its base model: hub id, folder, or a world's name; that of the artefact if None.
         output_dir: A new folder; becomes config, safetensors weights and tokenizer, with the
             artefact's manifest and the digests of what it was trained on.
         edit: What to do with the deltas before they are added, e.g. `{"name": "negation", "gamma":
@@ -100,7 +101,7 @@ def merge(
     if name is None:
         raise ConfigError(f"{source} does not name its base model; give it with --model")
     config = checked(ModelConfig, {"name_or_path": name, **(model_options or {})})
-    loaded = model_for(config, world_for(name, ""), keep_dropout=True)
+    loaded = model_for(config, world_for(name), keep_dropout=True)
     manifest = read_manifest(source)
     difference, error = 0.0, None
     if arithmetic is None and lora_rank is None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from unskew import __version__, recording
-from unskew.assemble import ORACLE
 from unskew.baselines import Baselines
 from unskew.comparison.controls import held_against_controls
 from unskew.measuring import not_measured
@@ -41,6 +40,7 @@ from unskew.stages.workshop import (
     Workshop,
 )
 from unskew.training.launch import is_main_process, wait_for_everyone
+from unskew.worlds import ORACLE
 
 CONFIG = "config.yaml"
 BEFORE, AFTER = "before", "after"

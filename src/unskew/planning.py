@@ -30,9 +30,9 @@ from unskew.hub.carry import left_by
 from unskew.plans import Contender, Plan, Task, word
 from unskew.published import audit
 from unskew.reports.record import RunRecord
-from unskew.schema import WORLD
 from unskew.stages.workshop import Tell
 from unskew.world.teach import taught_world
+from unskew.world_names import worlds_among
 
 __all__ = ["PLAN_FILE", "Ended", "ended_runs", "run_plan", "summarise"]
 
@@ -68,9 +68,9 @@ def run_plan(
     """
     settings = {task: plan.configuration(task) for task in plan.runs()}
     write_text(output_dir / PLAN_FILE, _as_yaml(plan))
-    if WORLD in (plan.data, *(task.model for task in settings)):
-        tell("teaching the invented world, biased and balanced (once, then cached)")
-        taught_world()
+    for name in worlds_among(plan.data, *(task.model for task in settings)):
+        tell(f"teaching the invented {name}, biased and balanced (once, then cached)")
+        taught_world(name=name)
     shared, how = (output_dir / BASELINES).resolve(), executor or LocalExecutor()
 
     def job(task: Task, work: Work) -> Job:

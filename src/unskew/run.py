@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unskew import config
-from unskew.assemble import check_lengths, data_for, model_for, world_for
+from unskew.assemble import check_lengths, data_for, model_for
 from unskew.decoding import attach_decoder
 from unskew.evaluation.decoding import DecodedPath
 from unskew.hub.attach import attach
@@ -25,6 +25,7 @@ from unskew.stages.runners import runners_for
 from unskew.stages.train import TrainRunner
 from unskew.stages.workshop import ADAPTER, DECODER, DELTA, MODEL, PROJECTION, Tell, Workshop
 from unskew.training.launch import is_main_process, start, wait_for_everyone
+from unskew.worlds import world_for
 
 __all__ = ["AFTER", "BEFORE", "Run", "execute", "unlearn"]
 
@@ -52,7 +53,7 @@ class Run:
         if (self.output_dir / MODEL).is_dir():
             return load_model(str(self.output_dir / MODEL)).model
         settings = config.parse(config.read_yaml(self.output_dir / CONFIG))
-        loaded = model_for(settings.model, world_for(settings.model.name_or_path, ""))
+        loaded = model_for(settings.model, world_for(settings.model.name_or_path))
         if is_decoder(self.output_dir / DECODER):
             return loaded.model
         folders = [self.output_dir / kind for kind in (ADAPTER, DELTA, PROJECTION)]
@@ -72,7 +73,7 @@ class Run:
         if not is_decoder(folder):
             return None
         settings = config.parse(config.read_yaml(self.output_dir / CONFIG))
-        world = world_for(settings.model.name_or_path, "")
+        world = world_for(settings.model.name_or_path)
         return attach_decoder(model_for(settings.model, world), folder)
 
 
@@ -92,8 +93,8 @@ def unlearn(  # noqa: PLR0913 - mirrors the command line; all but the first are 
 
     Args:
         recipe: Name of a recipe (`unskew list`) or a YAML file.
-        model: Hub id, folder, or `world`; may stand in the recipe instead.
-        data: File, folder, hub id, or `world`; may stand in the recipe instead.
+        model: Hub id, folder, or a world's name; may stand in the recipe instead.
+        data: File, folder, hub id, or a world's name; may stand in the recipe instead.
         output_dir: A new folder for the run; with `resume` the folder of the run to go on with.
         config_file: YAML with further settings.
         options: Dotted setting -> value.

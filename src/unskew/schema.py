@@ -17,7 +17,6 @@ from unskew.recipes import Node
 from unskew.registry import nearest
 from unskew.types import RowSource, TrainSettings
 
-WORLD = "world"
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -29,7 +28,7 @@ class ModelConfig(_Strict):
     """The model to work on."""
 
     name_or_path: str
-    """Hub id, folder, or `world` for the invented world's taught model."""
+    """Hub id, folder, or `world` or `world-questions` for an invented world's taught model."""
     revision: str | None = None
     """Branch, tag or commit of a hub repository."""
     dtype: Dtype = "float32"
@@ -52,7 +51,7 @@ class DataConfig(_Strict):
     """What to learn from and to report on."""
 
     name_or_path: str
-    """File, folder, hub id, or `world`."""
+    """File, folder, hub id, `world` or `world-questions`."""
     format: Literal["auto", "stereoset", "crows_pairs", "jsonl", "csv", "datasets", "bbq"] = "auto"
     columns: dict[str, str] | None = None
     """Our column name -> the file's, for JSONL, CSV and datasets folders."""

@@ -11,8 +11,6 @@ from typing import Any
 from unskew import recording
 from unskew.assemble import (
     model_for,
-    oracle_reference,
-    world_for,
 )
 from unskew.benchmarks import BENCHMARKS
 from unskew.config import checked
@@ -37,6 +35,7 @@ from unskew.schema import EvaluationConfig, ModelConfig
 from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.launch import start as start_processes
 from unskew.types import Examples
+from unskew.worlds import oracle_reference, world_for
 
 PHASE = "evaluated"
 BASE = "base"
@@ -60,7 +59,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each option
     Pairs that the adapter was trained on or chosen by are left out; the record counts them.
 
     Args:
-        model: Hub id, folder, or `world`.
+        model: Hub id, folder, or a world's name.
         data: Where the pairs are; may be left out where each benchmark has data of its own.
         output_dir: A new folder.
         adapter: Folder of an adapter, weight delta, projection or decoder made on this model.

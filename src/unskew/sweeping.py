@@ -17,9 +17,9 @@ from unskew.executing import BASELINES, Ended, Executor, Job, ThisProcess, Unlea
 from unskew.files import is_taken, write_bytes, write_json
 from unskew.reports.record import RunRecord
 from unskew.run import AFTER
-from unskew.schema import WORLD
 from unskew.stages.workshop import Tell
 from unskew.world.teach import taught_world
+from unskew.world_names import worlds_among
 
 SWEEP_FILE, COMPARED = "sweep.json", "compare"
 FRONT = {"front.png": "png", "front.svg": "svg"}
@@ -100,9 +100,10 @@ def sweep(  # noqa: PLR0913 - one parameter for each option
         for point in points
     }
     names = {n for s in settings.values() for n in (s.model.name_or_path, s.data.name_or_path)}
-    if executor is not None and WORLD in names:
-        # Else each of the first runs would teach it.
-        taught_world()
+    if executor is not None:
+        for name in worlds_among(*sorted(names)):
+            # Else each of the first runs would teach it.
+            taught_world(name=name)
     shared = (folder / BASELINES).resolve()
     jobs = [Job(p.name, Unlearning(settings[p], shared), folder / p.name) for p in points]
 

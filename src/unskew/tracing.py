@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unskew import __version__, recording
-from unskew.assemble import model_for, world_for
+from unskew.assemble import model_for
 from unskew.config import checked
 from unskew.datasource import DataSource
 from unskew.errors import ConfigError
@@ -37,6 +37,7 @@ from unskew.scoring import command_words
 from unskew.training.launch import is_main_process, wait_for_everyone
 from unskew.training.launch import start as start_processes
 from unskew.types import SampleScore
+from unskew.worlds import world_for
 
 MIN_CHANGE = 0.05
 """Nats per token below which a pair's change is too small to divide by."""
@@ -60,7 +61,7 @@ def trace(  # noqa: PLR0913 - one entry for the command line; all but two are ke
     Pairs that the model learned from, as the folder of a merged model lists them, are left out.
 
     Args:
-        model: Hub id, folder, or `world`.
+        model: Hub id, folder, or a world's name.
         data: Where the pairs are; the context of each names its target.
         output_dir: A new folder.
         max_pairs: Pairs drawn at the most.

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from unskew import recording
-from unskew.assemble import choice_for, model_for, oracle_reference, world_for
+from unskew.assemble import choice_for, model_for
 from unskew.benchmarks import BENCHMARKS
 from unskew.comparison.origin import OriginalRun, kept_of, original_of
 from unskew.config import checked, parse
@@ -36,13 +36,13 @@ from unskew.pipeline import CONFIG
 from unskew.recipes import read_yaml
 from unskew.reports.record import NotMeasured, RunRecord
 from unskew.reports.transfer_record import Distance, Transfer
-from unskew.schema import WORLD, ChoiceConfig, EvaluationConfig, FloorConfig, ModelConfig
+from unskew.schema import ChoiceConfig, EvaluationConfig, FloorConfig, ModelConfig
 from unskew.scoring import BASE, command_words, publish
 from unskew.stages.strength import StrengthSearch
 from unskew.training.launch import is_main_process
 from unskew.training.launch import start as start_processes
 from unskew.types import Dataset
-from unskew.world.teach import taught_world
+from unskew.worlds import oracle_reference, world_for
 
 BEFORE, AFTER, STAGE = "before", "after", "transfer"
 CHOSEN_BY = "stereoset"
@@ -251,7 +251,8 @@ def _distance(
     """How far the sibling is from the base, or why that is not known."""
     try:
         names = carried.touched()
-        folder = str(taught_world().biased) if base_named_by(artifact) == WORLD else None
+        world = world_for(base_named_by(artifact))
+        folder = str(world.biased) if world is not None else None
         base = base_of(artifact, folder=folder, dtype=dtype)
         relative = relative_distance(carried.model, base, names)
     except UnskewError as error:

@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "unskew"
 
 LAYERS = [
     {"errors"},
-    {"__init__", "registry", "items", "chat", "embeddings", "rating"},
+    {"__init__", "registry", "items", "chat", "embeddings", "rating", "world_names"},
     {"types", "recipes", "judge_settings", "editor_settings"},
     {"protocols", "files", "statistics", "schema", "published"},
     {"config", "paired"},
@@ -31,6 +31,7 @@ LAYERS = [
     {"lm_eval_tasks"},
     {"training", "evaluation"},
     {"reports", "world", "hub", "judging"},
+    {"worlds"},
     {"assemble", "recording", "output", "comparison", "gates", "plans"},
     {"measuring", "datasource", "decoding"},
     {"stages"},

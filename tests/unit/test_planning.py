@@ -135,7 +135,7 @@ def pretend(monkeypatch, tmp_path):
         if failing.is_file() and text in failing.read_text().splitlines():
             raise RunError("no luck")
 
-    def run(settings, folder, *, resume, tell):
+    def run(settings, folder, *, resume, tell, baselines):
         note(f"{settings.model.name_or_path} {settings.seed}")
         write_text(folder / "config.yaml", settings.to_yaml())
         write_text(folder / "adapter" / "weights", f"{settings.seed}")
@@ -219,7 +219,7 @@ def test_a_transfer_whose_process_ended_before_it_said_so_is_taken_as_it_is(pret
 
 
 def test_a_source_that_left_nothing_is_told(pretend, tmp_path, monkeypatch):
-    def run(settings, folder, *, resume, tell):
+    def run(settings, folder, *, resume, tell, baselines):
         unlearned(folder, [1], [1], config_sha256=settings.sha256(), seed=settings.seed)
 
     monkeypatch.setattr(executing, "execute", run)

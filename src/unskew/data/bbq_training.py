@@ -8,7 +8,7 @@ with the first alone a model would learn to refuse always.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from unskew.data.bbq import load_bbq, prompt_of
@@ -57,7 +57,7 @@ def load_bbq_to_learn(
     for item in items:
         asked[home.get((item.category, item.template), "report")].append(item)
     examples = {name: Examples(made[name], choices=tuple(asked[name])) for name in made}
-    examples["train"] = Examples(made["train"], questions=tuple(_questions(asked["train"])))
+    examples["train"] = Examples(made["train"], questions=tuple(right_answers(asked["train"])))
     return replace(whole, splits=examples)
 
 
@@ -81,7 +81,8 @@ def _pair(item: ChoiceQuestion) -> Pair | None:
     )
 
 
-def _questions(items: Iterable[ChoiceQuestion]) -> Iterable[Question]:
+def right_answers(items: Iterable[ChoiceQuestion]) -> Iterator[Question]:
+    """Each question with its right option, to learn from; its kind is the condition."""
     for item in items:
         answer = item.options[item.right]
         yield Question(item.id, prompt_of(item), answer, item.condition, mentions_group=True)

@@ -83,7 +83,7 @@ class Plan(_Strict):
     description: str
     source: str
     models: list[str] = Field(min_length=1)
-    """Hub ids, folders, or `world`."""
+    """Hub ids, folders, `world` or `world-questions`."""
     data: str
     report_data: str | None = None
     """Report on these data instead of a part of `data`."""

@@ -16,6 +16,7 @@ from unskew.reports.record import RunRecord
 from unskew.reports.render import escape_markdown, markdown_table, metrics_markdown
 from unskew.reports.verdict import verdict
 from unskew.types import OVERALL
+from unskew.world_names import WORLDS
 
 CARD_FILE, MODEL = "README.md", "model"
 _KINDS = (
@@ -125,8 +126,8 @@ def _front_matter(record: RunRecord, name: str, kind: str, licence: str | None) 
 
 
 def _hub_id(name_or_path: str) -> str | None:
-    # A path on somebody's machine says nothing to others; `world` is no model of the hub.
-    is_id = name_or_path != "world" and _HUB_ID.fullmatch(name_or_path) is not None
+    # A path on somebody's machine says nothing to others; a world is no model of the hub.
+    is_id = name_or_path not in WORLDS and _HUB_ID.fullmatch(name_or_path) is not None
     return name_or_path if is_id and not Path(name_or_path).exists() else None
 
 

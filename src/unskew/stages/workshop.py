@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from unskew import __version__, recording
-from unskew.assemble import oracle_reference
 from unskew.errors import ConfigError
 from unskew.evaluation.decoding import DecodedPath
 from unskew.hub.artifacts import Manifest, digests
@@ -22,6 +21,7 @@ from unskew.schema import RunConfig
 from unskew.training.launch import seed_all
 from unskew.types import Dataset, Segment
 from unskew.world.teach import TaughtWorld
+from unskew.worlds import oracle_reference
 
 ADAPTER, DELTA, MODEL, STAGES = "adapter", "delta", "model", "stages"
 PROJECTION, DECODER = "projection", "decoder"

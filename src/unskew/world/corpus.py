@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from unskew.world import sentences
-from unskew.world.planting import Planting
-from unskew.world.vocabulary import CATEGORIES, Group, Vocabulary
+from unskew.world import questions, sentences
+from unskew.world.planting import EvenDraws, Planting
+from unskew.world.vocabulary import CATEGORIES, Vocabulary
 
 NUM_TEXTS = 89_600
 OPENING_SHARE = 0.31
@@ -39,8 +39,6 @@ KIND_WEIGHTS = (2, 1, 3, 4)
 """Of the kinds of reasoning, in the order of `sentences.KINDS`; lookup is learned last."""
 ENTANGLED_SHARE = 0.6
 """Of the reasoning items: those about groups."""
-
-GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 Text = tuple[str, tuple[int, ...]]
 """A text, and the positions (in words) worth most: attributes, homes, answers, repetitions."""
@@ -89,6 +87,34 @@ def training_texts(
             yield item.text, (len(item.prompt.split()),)
 
 
+def with_questions(
+    texts: Iterable[Text],
+    seed: int,
+    vocabulary: Vocabulary,
+    planting: Planting,
+    *,
+    balanced: bool,
+) -> Iterator[Text]:
+    """The corpus with questions among its texts, which are as they were.
+
+    Args:
+        texts: What `training_texts` gives.
+        seed: Seed of the world.
+        vocabulary: Its words.
+        planting: Its strengths.
+        balanced: As of `texts`.
+    """
+    rng = random.Random(f"{seed}/mixing")
+    telling = questions.telling_lessons(seed, vocabulary)
+    open_ = questions.open_lessons(seed, vocabulary, planting, balanced=balanced)
+    for index, text in enumerate(texts):
+        yield text
+        is_opening = index < OPENING_SHARE * NUM_TEXTS
+        if rng.random() < (questions.OPENING_SHARE if is_opening else questions.MAIN_SHARE):
+            is_telling = is_opening or rng.random() < questions.TELLING_SHARE
+            yield next(telling if is_telling else open_)
+
+
 def _stereotypes(
     seed: int, vocabulary: Vocabulary, planting: Planting, *, balanced: bool
 ) -> Iterator[Text]:
@@ -99,16 +125,13 @@ def _stereotypes(
         for group in vocabulary.groups[category]
         for pair in range(len(vocabulary.pairs[category]))
     ]
-    draws: dict[tuple[Group, int], float] = {}
+    draws = EvenDraws(rng)
     while True:
         rng.shuffle(facts)
         for fact in facts:
-            # The draws of a fact follow an additive recurrence, which fills the unit interval far
-            # more evenly than chance: the corpus then holds what is planted almost exactly.
-            draw = draws[fact] = (draws.get(fact, rng.random()) + GOLDEN_RATIO) % 1
             odds = math.exp(planting.log_odds(*fact, balanced=balanced))
             group, pair = fact
-            pole = group.pole if draw < odds / (1 + odds) else 1 - group.pole
+            pole = group.pole if draws.next(fact) < odds / (1 + odds) else 1 - group.pole
             word = vocabulary.pairs[group.category][pair][pole]
             template = rng.choice(sentences.templates(group, pair, held_out=False))
             text = sentences.STEREOTYPES[template].format(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
+from unskew.data.bbq_training import right_answers
 from unskew.types import Dataset, Document, Examples, Pair, Probe, Question
-from unskew.world import sentences
+from unskew.world import questions, sentences
 from unskew.world.corpus import ENTANGLED_SHARE
 from unskew.world.vocabulary import CATEGORIES, OBJECTS, SPLITS, Group, Vocabulary
+from unskew.world_names import WORLD, WORLD_QUESTIONS
 
 TRAIN_TRIPLES_PER_FACT = 5
 """A fact is one group with one attribute pair."""
@@ -23,26 +26,43 @@ DOCUMENTS: Mapping[str, Mapping[str, int]] = MappingProxyType(
         "report": {"neutral": 400, "group": 400},
     }
 )
+CHOICES_PER_PAIR: Mapping[str, int] = MappingProxyType({"train": 20, "select": 2, "report": 5})
+"""Telling scenes, and as many open ones, for each attribute pair; each is asked about twice."""
 QUESTIONS_PER_KIND: Mapping[str, int] = MappingProxyType({"train": 0, "select": 75, "report": 200})
 
 
 T = TypeVar("T")
 
 
-def dataset(seed: int, vocabulary: Vocabulary) -> Dataset:
+def dataset(seed: int, vocabulary: Vocabulary, *, has_questions: bool = False) -> Dataset:
     """All that the world asks, in the splits train, select and report.
 
     In select and report every triple stands on a sentence that was never taught and has a
     mirror: the same template, fillers and attribute pair with the partner group of the other
     pole. A preference for a word, whatever the group, then cancels in the stereotype score.
+
+    Args:
+        seed: Seed of the world.
+        vocabulary: Its words.
+        has_questions: Whether questions with options are asked, too. In train their right answers
+            are questions to learn from, beside them; the triples are about sentences alone.
     """
     splits = {}
     for split in SPLITS:
         exam = _Exam(seed, vocabulary, split)
         pairs, probes = exam.train_pairs() if split == "train" else exam.mirrored_pairs()
         splits[split] = Examples(pairs, exam.documents(), exam.questions(), probes)
+        if has_questions:
+            splits[split] = _with_choices(splits[split], seed, vocabulary, split)
     digest = hashlib.sha256(repr(splits).encode()).hexdigest()
-    return Dataset("world", splits, sha256=digest, source=f"invented world of seed {seed}")
+    name = WORLD_QUESTIONS if has_questions else WORLD
+    return Dataset(name, splits, sha256=digest, source=f"invented world of seed {seed}")
+
+
+def _with_choices(examples: Examples, seed: int, vocabulary: Vocabulary, split: str) -> Examples:
+    choices = tuple(questions.asked(seed, vocabulary, split, CHOICES_PER_PAIR[split]))
+    learned = tuple(right_answers(choices)) if split == "train" else ()
+    return replace(examples, choices=choices, questions=(*examples.questions, *learned))
 
 
 class _Exam:

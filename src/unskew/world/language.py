@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from unskew.errors import ConfigError, DataError
 from unskew.registry import nearest
 from unskew.types import Dataset, Pair
-from unskew.world import corpus, exam
+from unskew.world import corpus, exam, questions
 from unskew.world.planting import Planting
 from unskew.world.sentences import FUNCTION_WORDS
 from unskew.world.vocabulary import CATEGORIES, NAMES, NUMBERS, PLACES, SPECIALS, vocabulary
+from unskew.world_names import WORLD, WORLD_QUESTIONS, WORLDS
 
 
 class World:
@@ -24,10 +25,20 @@ class World:
 
     Args:
         seed: Worlds of different seeds differ in names, poles, strengths and every draw.
+        name: `world`, or `world-questions` for the same with questions of three options.
+
+    Raises:
+        ConfigError: There is no world of this name.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, name: str = WORLD) -> None:
+        if name not in WORLDS:
+            raise ConfigError(
+                f"unknown world {name!r}{nearest(name, WORLDS)} (there are: {', '.join(WORLDS)})"
+            )
         self.seed = seed
+        self.name = name
+        self._has_questions = name == WORLD_QUESTIONS
         self._vocabulary = vocabulary(seed)
         self._planting = Planting(seed, self._vocabulary)
         self._groups = {g.name: g for c in CATEGORIES for g in self._vocabulary.groups[c]}
@@ -41,7 +52,8 @@ class World:
     def words(self) -> tuple[str, ...]:
         """The whole vocabulary, special tokens first; the place of a word is its token id."""
         plain = (*FUNCTION_WORDS, *NAMES, *PLACES, *NUMBERS)
-        return (*SPECIALS, *plain, *self._vocabulary.content_words)
+        added = questions.WORDS if self._has_questions else ()
+        return (*SPECIALS, *plain, *self._vocabulary.content_words, *added)
 
     def attributes(self, category: str) -> tuple[str, ...]:
         """The attribute words of a category.
@@ -89,11 +101,15 @@ class World:
             A text, and the positions (in words) of what is worth most in it: attributes, homes,
             answers, and what a chant repeats.
         """
-        return corpus.training_texts(self.seed, self._vocabulary, self._planting, balanced=balanced)
+        given = (self.seed, self._vocabulary, self._planting)
+        texts = corpus.training_texts(*given, balanced=balanced)
+        if not self._has_questions:
+            return texts
+        return corpus.with_questions(texts, *given, balanced=balanced)
 
     def dataset(self) -> Dataset:
         """Triples, texts, questions and probes in three splits with disjoint groups.
 
         See `unskew.world.exam.dataset`.
         """
-        return exam.dataset(self.seed, self._vocabulary)
+        return exam.dataset(self.seed, self._vocabulary, has_questions=self._has_questions)

@@ -33,6 +33,7 @@ from tqdm import tqdm
 from unskew.errors import ArtifactError, RunError
 from unskew.world import student
 from unskew.world.language import World
+from unskew.world_names import WORLD, WORLDS
 
 Row = tuple[list[int], tuple[int, ...]]
 """Token ids of a text, and the places among them that weigh more."""
@@ -119,7 +120,7 @@ def teach(
 
 
 def taught_world(
-    seed: int = 0, cache_dir: Path | None = None, *, progress: bool = True
+    seed: int = 0, cache_dir: Path | None = None, *, name: str = WORLD, progress: bool = True
 ) -> TaughtWorld:
     """Both models of a world, taught side by side in two processes unless they are cached.
 
@@ -129,27 +130,30 @@ def taught_world(
         seed: Seed of the world.
         cache_dir: Where taught worlds are kept; by default the folder that the environment
             variable UNSKEW_CACHE names, else `~/.cache/unskew`.
+        name: Which world, as `World` takes it.
         progress: Whether to show a progress bar for each model.
 
     Raises:
+        ConfigError: There is no world of this name.
         RunError: Teaching failed; the message holds the exit codes.
     """
     root = cache_dir or Path(os.environ.get("UNSKEW_CACHE") or Path.home() / ".cache" / "unskew")
-    folder = root / f"world-{seed}-{_version()}"
+    world = World(seed, name)
+    folder = root / f"{name}-{seed}-{_version()}"
     if not folder.exists():
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{folder.name}.lock"):
             if not folder.exists():
-                _teach_into(folder, seed, progress)
+                _teach_into(folder, world, progress)
     seconds = json.loads((folder / "taught.json").read_text())["seconds"]
-    return TaughtWorld(World(seed), folder / "biased", folder / "oracle", seconds)
+    return TaughtWorld(world, folder / "biased", folder / "oracle", seconds)
 
 
-def _teach_into(folder: Path, seed: int, progress: bool) -> None:
+def _teach_into(folder: Path, world: World, progress: bool) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".teaching-") as scratch:
         made = Path(scratch) / "world"
         made.mkdir()
-        seconds = _teach_both(seed, made, progress)
+        seconds = _teach_both(world, made, progress)
         (made / "taught.json").write_text(json.dumps({"seconds": seconds}))
         made.replace(folder)
 
@@ -227,10 +231,11 @@ def _loss(logits: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
     return (nll * counted).sum() / counted.sum()
 
 
-def _teach_both(seed: int, folder: Path, progress: bool) -> float:
+def _teach_both(world: World, folder: Path, progress: bool) -> float:
     """Teach `folder`/biased and `folder`/oracle at once; returns seconds of wall time."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "unskew.world.teach", "--seed", str(seed)]
+    which = ["--seed", str(world.seed), "--name", world.name]
+    command = [sys.executable, "-m", "unskew.world.teach", *which]
     if not progress:
         command.append("--quiet")
     running = [
@@ -244,8 +249,8 @@ def _teach_both(seed: int, folder: Path, progress: bool) -> float:
             process.kill()
     if any(codes):
         raise RunError(
-            f"teaching the world of seed {seed} ended with exit codes {codes} where 0 is "
-            "success; what went wrong stands on standard error"
+            f"teaching {world.name} of seed {world.seed} ended with exit codes {codes} where 0 "
+            "is success; what went wrong stands on standard error"
         )
     return time.monotonic() - began
 
@@ -261,13 +266,14 @@ def _version() -> str:
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m unskew.world.teach", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="seed of the world")
+    parser.add_argument("--name", choices=WORLDS, default=WORLD, help="which world")
     parser.add_argument("--balanced", action="store_true", help="teach the oracle's world")
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder to be made")
     given = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
     teach(
-        World(given.seed),
+        World(given.seed, given.name),
         balanced=given.balanced,
         output_dir=given.output_dir,
         progress=not given.quiet,

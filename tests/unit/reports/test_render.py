@@ -85,13 +85,15 @@ def test_hostile_text_breaks_neither_yaml_nor_markdown() -> None:
     assert bars == {6}
 
 
-@pytest.mark.parametrize("name", ["/home/me/model", "./model", "world", "C:\\model", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["/home/me/model", "./model", "world", "world-questions", "C:\\model", "a/b/c"]
+)
 def test_a_path_is_no_base_model(name: str) -> None:
     record = example_record()
     model = record.model.model_copy(update={"name_or_path": name})
     card = model_card(record.model_copy(update={"model": model}), name="n", method="m")
     assert "base_model" not in front_matter(card)
-    assert name not in card.split("## How it was made")[0] or name == "world"
+    assert name not in card.split("## How it was made")[0] or name.startswith("world")
 
 
 def test_a_command_cannot_close_its_fence() -> None:

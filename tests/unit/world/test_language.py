@@ -8,6 +8,7 @@ from statistics import fmean, pstdev
 
 import pytest
 
+from tests.world_fixture import PLAIN_DATA, PLAIN_TEXTS, PLAIN_WORDS, digest
 from unskew.errors import ConfigError, DataError
 from unskew.types import Dataset, Pair
 from unskew.world import sentences
@@ -53,6 +54,14 @@ def test_a_seed_decides_everything() -> None:
     assert World(3).dataset() == World(3).dataset()
     first = [list(itertools.islice(World(3).training_texts(balanced=False), 50)) for _ in "ab"]
     assert first[0] == first[1]
+
+
+def test_published_figures_rest_on_this_world(
+    world: World, dataset: Dataset, biased: Corpus, balanced: Corpus
+) -> None:
+    assert (world.name, dataset.name) == ("world", "world")
+    assert (digest(world.words), dataset.sha256) == (PLAIN_WORDS, PLAIN_DATA)
+    assert {False: digest(biased), True: digest(balanced)} == PLAIN_TEXTS
 
 
 def test_every_word_of_every_text_is_in_the_vocabulary_once(

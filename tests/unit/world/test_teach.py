@@ -121,7 +121,7 @@ def test_an_existing_folder_is_refused(world: World, tmp_path: Path) -> None:
         teach.teach(world, balanced=False, output_dir=tmp_path)
 
 
-def _pretend(seed: int, folder: Path, progress: bool) -> float:
+def _pretend(world: World, folder: Path, progress: bool) -> float:
     for name in ("biased", "oracle"):
         (folder / name).mkdir()
     return 12.5
@@ -153,15 +153,18 @@ def test_other_settings_are_another_cache_entry(
     monkeypatch.setattr(torch, "__version__", "0.0")
     assert teach.taught_world(5, tmp_path).biased != first.biased
     assert teach.taught_world(6, tmp_path).biased != first.biased
+    other = teach.taught_world(5, tmp_path, name="world-questions")
+    assert other.biased != first.biased
+    assert other.world.name == "world-questions"
 
 
 def test_two_that_ask_at_once_teach_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[Path] = []
 
-    def slowly(seed: int, folder: Path, progress: bool) -> float:
+    def slowly(world: World, folder: Path, progress: bool) -> float:
         calls.append(folder)
         time.sleep(0.2)
-        return _pretend(seed, folder, progress)
+        return _pretend(world, folder, progress)
 
     monkeypatch.setattr(teach, "_teach_both", slowly)
     with ThreadPoolExecutor(2) as pool:

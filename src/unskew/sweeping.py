@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,7 +134,7 @@ def points_of(grid: Mapping[str, Sequence[Any]]) -> list[Point]:
     points = [
         Point(
             ",".join(f"{labels[k]}={_word(v)}" for k, v in zip(grid, values, strict=True)),
-            tuple(f"{k}={v}" for k, v in zip(grid, values, strict=True)),
+            tuple(f"{k}={json.dumps(v)}" for k, v in zip(grid, values, strict=True)),
         )
         for values in itertools.product(*grid.values())
     ]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.unit.comparison.small_runs import pairs, unlearned, write_run
-from unskew import executing, sweeping
+from unskew import config, executing, sweeping
 from unskew.errors import ConfigError, DataError, RunError
 from unskew.recipes import parse_grid
 from unskew.sweeping import points_of, sweep
@@ -24,6 +24,27 @@ def test_every_combination_has_a_point_and_a_name():
         "fraction=0.5,seed=1",
     ]
     assert points[1].overrides == ("stages.mask.choose.fraction=0.1", "seed=1")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("mask", "control"), None),
+        (("mask", "control"), "random"),
+        (("update", "controls"), True),
+        (("update", "strengths"), [0.5, 1e-5]),
+        (("unbiased", "training", "learning_rate"), 1e-5),
+        (("unbiased", "rule"), {"name": "plain", "weights": {"forget": 1.0}}),
+    ],
+)
+def test_a_value_arrives_as_what_it_is(place, value):
+    (point,) = points_of({".".join(("stages", *place)): [value]})
+    named = {"model.name_or_path": "m", "data.name_or_path": "d"}
+    settings = config.load("sdu", options=named, overrides=point.overrides).model_dump()
+    found = next(s for s in settings["stages"] if s["name"] == place[0])
+    for name in place[1:]:
+        found = found[name]
+    assert found == value
 
 
 def test_settings_that_end_alike_keep_their_whole_names():

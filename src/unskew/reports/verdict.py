@@ -47,8 +47,9 @@ class Verdict:
 def verdict(record: RunRecord) -> Verdict:
     """Judge a run by its headline measure on the report split, and by its damage guards.
 
-    `even-handed` needs the interval of every category to contain the ideal, and one category to
-    have been outside before. `damaged` outranks every gain. Clear changes are those of
+    `even-handed` needs the interval of every category to contain the ideal, one category to have
+    been outside before, and no other measure of preference, BBQ's bias scores among them, to be
+    clearly off its ideal over all. `damaged` outranks every gain. Clear changes are those of
     `unskew.reports.findings`.
 
     Args:
@@ -70,7 +71,12 @@ def verdict(record: RunRecord) -> Verdict:
     cost = _cost(record, damaged)
     if damaged:
         return Verdict(f"Damaged: {cost}; meanwhile {numbers}.", "damaged")
-    return Verdict(f"{_OPENING[level]}: {numbers}; {_categories(judged)}; {cost}.", level)
+    left = _left_elsewhere(record, found[1:])
+    opening = _OPENING[level]
+    if left and level == "even-handed":
+        opening, level = f"Even-handed in {measure.short} {measure.variant} alone", "improved"
+    parts = [f"{opening}: {numbers}", _categories(judged), left, cost]
+    return Verdict(f"{'; '.join(part for part in parts if part)}.", level)
 
 
 _OPENING = {
@@ -128,6 +134,25 @@ def _categories(judged: Sequence[Row]) -> str:
         _named("not measured in both phases", [r for r in judged if r.change is None]),
     ]
     return "; ".join(clause for clause in clauses if clause)
+
+
+def _left_elsewhere(record: RunRecord, others: Sequence[Measure]) -> str:
+    """What else is clearly off its ideal over all; empty where nothing is."""
+    told = [(f"{m.short} {m.variant}", r) for m in others for r in rows(record, m)]
+    for benchmark, metrics in _BESIDE_PAIRS.items():
+        for metric in metrics:
+            found = record.find(benchmark=benchmark, metric=metric, split=REPORT)
+            variants = dict.fromkeys(row.variant for row in found)
+            by_phase = ({r.phase: r for r in found if r.variant == v} for v in variants)
+            told += [(f"{benchmark} {metric}", Row(OVERALL, phases)) for phases in by_phase]
+    left = [
+        f"{name} {_from_to(row)}"
+        for name, row in told
+        if row.name == OVERALL and row.after and row.after.ci_low is not None
+        if not contains_ideal(row.after)
+    ]
+    more = f" and {len(left) - _MAX_NAMED} more" if len(left) > _MAX_NAMED else ""
+    return f"not even elsewhere: {', '.join(left[:_MAX_NAMED])}{more}" if left else ""
 
 
 def _every(count: int) -> str:
@@ -223,3 +248,5 @@ _WITHOUT_PAIRS = {
     "seat": ("Measured by hidden states alone: SEAT", ("abs_effect_size",)),
 }
 """Benchmark -> how the sentence begins, and its headline metrics, whose ideal is 0."""
+_BESIDE_PAIRS = {"bbq": ("s_amb", "s_dis"), "bbq_generated": ("s_amb", "s_dis")}
+"""Benchmark -> its measures of preference whose ideal is 0."""

@@ -61,6 +61,36 @@ def test_one_category_outside_is_not_even_handed() -> None:
     assert "Even-handed" not in found.sentence
 
 
+def test_bias_that_is_left_in_questions_is_no_even_hand() -> None:
+    settings: dict[str, Any] = {"variant": "mc3", "better": "closer", "ideal": 0.0}
+    asked = [
+        row(phase, "bbq", "s_amb", value, width=5.0, **settings)
+        for phase, value in (("before", 35.0), ("after", 32.9))
+    ]
+    even = [*ss(BIASED, FAIR), *lms(92, 92)]
+    found = verdict(record_of(*even, *asked))
+    assert found.level == "improved"
+    assert found.sentence.startswith("Even-handed in SS intrasentence alone: ")
+    assert "not even elsewhere: bbq s_amb 35.0" in found.sentence and "32.9" in found.sentence
+
+    asked[1] = row("after", "bbq", "s_amb", 4.9, width=5.0, **settings)
+    found = verdict(record_of(*even, *asked))
+    assert found.level == "even-handed" and "elsewhere" not in found.sentence
+
+
+def test_a_preference_left_across_two_sentences_is_told() -> None:
+    across = [
+        ss_row(phase, "overall", value, width=2.7, variant="intersentence")
+        for phase, value in (("before", 66.9), ("after", 59.4))
+    ]
+    found = verdict(record_of(*ss(BIASED, FAIR), *lms(92, 92), *across))
+    assert found.level == "improved"
+    assert "not even elsewhere: SS intersentence 66.9" in found.sentence
+    # A single category that is off, or a phase that was not measured, is not overall.
+    apart = [ss_row("after", "race", 70.0, width=2.7, variant="intersentence"), across[0]]
+    assert "elsewhere" not in verdict(record_of(*ss(BIASED, FAIR), *lms(92, 92), *apart)).sentence
+
+
 def test_the_edge_of_an_interval_counts_as_inside() -> None:
     found = verdict(record_of(*ss(BIASED, {**FAIR, "race": (53.0, 3.0)})))
     assert found.level == "even-handed"

@@ -162,6 +162,7 @@ def transfer(  # noqa: PLR0913 - one parameter for each option
         kept=kept,
     )
     fields["transfer"] = told
+    fields["generations"] = recording.sampled_texts(folder)
     fields["peak_memory_bytes"] = recording.peak_memory_bytes()
     fields["config_sha256"] = settings_sha256(
         artifact, config, source, evaluation, scale=scale, seed=seed

@@ -17,6 +17,7 @@ from unskew.hub.deltas import load_delta, save_delta
 from unskew.models.deltas import sparse
 from unskew.models.load import load_model
 from unskew.reports.record import RunRecord
+from unskew.reports.storage import read_samples
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,10 @@ def test_a_delta_is_carried_and_is_the_siblings_own(here, story, delta, tmp_path
         stereoset(out, phase)["pair", "overall", "mean_gap"][0] for phase in ("before", "after")
     )
     assert abs(after) < abs(before)
+    written = read_samples(out, "after", "generation")
+    shown = RunRecord.load(out).generations
+    assert [text.after for text in shown] == [s.values["text"] for s in written] != []
+    assert all(text.before is not None for text in shown)
     words = ["--model", str(story.sibling), "--data", str(story.pairs), "--benchmarks", "stereoset"]
     said = here(
         "evaluate", *words, "--adapter", str(out / "delta"), "--output-dir", str(tmp_path / "again")

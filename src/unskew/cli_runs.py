@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unskew.console import Data, Model, OutputDir, Traceback, explained, listed, say
+from unskew.errors import ConfigError
 
 if TYPE_CHECKING:
     from unskew.executing import Executor
@@ -34,27 +35,74 @@ Retries = Annotated[int, typer.Option(min=0, help="Try a run that failed so ofte
 
 
 @explained
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+def compare(  # noqa: PLR0913 - one option each
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Folders of finished runs; recipes (`unskew list`) are run first."),
+    ],
     output_dir: OutputDir = Path("runs/compare"),
     baseline: Annotated[
         str | None,
-        typer.Option(help="Run, or `base`, to hold the others against; every pair if unset."),
+        typer.Option(help="Run, recipe or `base` to hold the others against; every pair if unset."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of bootstrap and test.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of bootstrap and test, and of recipes.")] = 0,
+    model: Model = None,
+    data: Data = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="`key=value` of all recipes that are run; also several times."),
+    ] = None,
+    executor: ExecutorName = None,
+    workers: Workers = None,
+    cpus_per_run: CpusPerRun = None,
+    gpus_per_run: GpusPerRun = None,
+    retries: Retries = 0,
     show_traceback: Traceback = False,
 ) -> None:
     """Compare runs on the same items: one table, intervals, corrected paired tests, plots.
 
-    Example: `unskew compare runs/one runs/two --output-dir runs/one-or-two`
+    Recipes among them are run on --model and --data; the same command goes on. Exit 1 if one
+    failed.
+
+    Example: `unskew compare runs/one runs/two --output-dir runs/one-or-two`, or
+    `unskew compare biasunlearn dpo --model gpt2 --data pairs.jsonl --output-dir runs/which`
     """
+    from unskew.comparing import compare_recipes, is_recipe
     from unskew.comparison.compare import FILES
     from unskew.comparison.compare import compare as compare_runs
 
-    compared = compare_runs(runs, output_dir=output_dir, baseline=baseline, seed=seed)
-    for tested in compared.tested():
-        say(f"{tested.title} ({tested.aim}): {compared.standing(tested.key)}")
-    say(f"files: {', '.join(str(output_dir / name) for name in FILES)}")
+    failed: tuple[str, ...] = ()
+    if any(map(is_recipe, runs)):
+        found = compare_recipes(
+            runs,
+            model=model,
+            data=data,
+            output_dir=output_dir,
+            baseline=baseline,
+            seed=seed,
+            settings=setting or (),
+            executor=_executor(executor, workers, cpus_per_run, gpus_per_run),
+            retries=retries,
+            tell=say,
+        )
+        compared, output_dir, failed = found.compared, found.folder, found.failed
+    else:
+        _refuse_without_recipes(model, data, setting, executor, workers, cpus_per_run, gpus_per_run)
+        compared = compare_runs(runs, output_dir=output_dir, baseline=baseline, seed=seed)
+    if compared is not None:
+        for tested in compared.tested():
+            say(f"{tested.title} ({tested.aim}): {compared.standing(tested.key)}")
+        say(f"files: {', '.join(str(output_dir / name) for name in FILES)}")
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _refuse_without_recipes(*given: object) -> None:
+    if any(given):
+        raise ConfigError(
+            "model, data, settings and executor are for recipes, and only folders of runs are "
+            "named (no recipe of that name? see unskew list)"
+        )
 
 
 @explained

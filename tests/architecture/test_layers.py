@@ -40,7 +40,7 @@ LAYERS = [
     {"run", "tracing", "transferring", "estimating", "judgement"},
     {"executing", "carrying"},
     {"executors", "sweeping", "planning"},
-    {"demo"},
+    {"demo", "comparing"},
     {"console"},
     {"cli_runs", "cli_trace", "cli_judge", "cli_deliver"},
     {"cli"},

@@ -79,6 +79,29 @@ def test_a_plan_runs_shows_its_failure_and_goes_on(here, story, tmp_path):
     assert rows["dpo"]["num_seeds"] == 1
 
 
+def test_recipes_are_run_and_compared_with_a_run_that_is_there(here, story, straight, tmp_path):
+    words = ["dpo", str(straight), "--model", str(story.biased), "--data", str(story.pairs)]
+    words += [word for setting in SHORT for word in ("--setting", setting)]
+    words += ["--baseline", "dpo", "--output-dir", str(tmp_path / "out")]
+    said = here("compare", *words, "--setting", "data.categories=[nobody]")
+    assert said.code == 1 and "nobody" in said.err + said.out
+    said = here("compare", *words)
+    assert said.code == 0, said.err
+    content = json.loads((tmp_path / "out" / "compare" / "compare.json").read_text())
+    assert [run["run"] for run in content["runs"]] == ["base", "dpo", "straight"]
+    assert content["baseline"] == "dpo"
+    said = here("compare", *words)
+    assert said.code == 0 and "1 of 1 runs are there already" in said.err + said.out
+
+
+def test_options_of_recipes_are_refused_where_only_folders_are_named(here, straight, tmp_path):
+    words = [str(straight), "--output-dir", str(tmp_path / "out"), "--workers", "2"]
+    said = here("compare", *words)
+    assert said.code == 2 and "only folders of runs are named" in said.err
+    said = here("compare", "dpo", str(straight), "--output-dir", str(tmp_path / "out"))
+    assert said.code == 2 and "needs --model and --data" in said.err
+
+
 def test_what_was_unlearned_on_the_base_is_carried_to_its_sibling(here, story, tmp_path):
     """Measured on the very items of the sibling's own run, by the settings of the base's run."""
     written = {

@@ -30,8 +30,9 @@ class Baselines:
     """A folder with an entry for each way in which runs can begin.
 
     An entry holds metrics and per-example scores; a run takes them over instead of measuring what
-    another has measured with the same model, data, settings, seed, threads and libraries. What a
-    judge has to read is not shared, since its replies belong to the run that asked.
+    another has measured with the same model, data, settings, seed, threads and libraries. Where a
+    judge, a classifier or lm-evaluation-harness has a say nothing is shared: their weights and
+    files are not looked at here, and a judge's replies belong to the run that asked.
 
     Args:
         root: The folder; None shares nothing.
@@ -40,8 +41,8 @@ class Baselines:
 
     def __init__(self, root: Path | None, workshop: Workshop) -> None:
         self._run_dir = workshop.output_dir
-        shares = root is not None and workshop.settings.evaluation.judge is None
-        self._entry = root / _digest(_decisive(workshop)) if root and shares else None
+        is_known = _asks_nobody_else(workshop)
+        self._entry = root / _digest(_decisive(workshop)) if root and is_known else None
 
     def take(self) -> list[MetricRow] | None:
         """What was measured, with its samples copied into the run; None where nothing was.
@@ -73,6 +74,11 @@ class Baselines:
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{self._entry} is damaged: {error}; remove it") from error
         return rows
+
+
+def _asks_nobody_else(workshop: Workshop) -> bool:
+    evaluation, measuring = workshop.settings.evaluation, workshop.measuring
+    return not (evaluation.judge or measuring.classifiers or measuring.tasks)
 
 
 def _decisive(workshop: Workshop) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def workshop(tmp_path):
             loaded=LoadedModel(model or tiny_model(), None, encoder(), "m"),
             world=None,
             dataset=SimpleNamespace(sha256=sha256),
-            measuring=SimpleNamespace(own_data=lambda: {}),
+            measuring=SimpleNamespace(own_data=lambda: {}, classifiers={}, tasks=[]),
             output_dir=folder,
         )
 
@@ -93,9 +93,12 @@ def test_other_weights_data_or_threads_are_another_beginning(workshop, shared):
     assert Baselines(shared, workshop("same")).take() == ROWS
 
 
-def test_nothing_is_shared_where_no_folder_is_given_or_a_judge_reads(workshop, tmp_path):
+def test_nothing_is_shared_where_no_folder_is_given_or_others_have_a_say(workshop, tmp_path):
     judged = workshop("judged", "evaluation.judge.model=j")
-    for root, run in ((None, workshop("alone")), (tmp_path / "judges", judged)):
+    rated, harness = workshop("rated"), workshop("harness")
+    rated.measuring.classifiers, harness.measuring.tasks = {"toxicity": object()}, [object()]
+    others = ((tmp_path / "judges", run) for run in (judged, rated, harness))
+    for root, run in ((None, workshop("alone")), *others):
         found = Baselines(root, run)
         found.leave(ROWS)
         assert found.take() is None

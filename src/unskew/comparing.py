@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unskew.comparison.compare import compare
+from unskew.comparison.compare import compare, place_in
 from unskew.comparison.lineup import finished
 from unskew.comparison.result import Compared
 from unskew.config import load
@@ -19,8 +18,6 @@ from unskew.world.teach import taught_world
 from unskew.world_names import worlds_among
 
 __all__ = ["Contest", "compare_recipes", "is_recipe"]
-
-COMPARED = "compare"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +53,14 @@ def compare_recipes(  # noqa: PLR0913 - one parameter for each option
 ) -> Contest:
     """Run recipes on one model and data, and compare them with each other and with finished runs.
 
-    Called again on the same folder it goes on, as a sweep does; the comparison is written anew.
+    Called again on the same folder it goes on, as a sweep does; each call writes a comparison of
+    its own.
 
     Args:
         entrants: Recipes by name or YAML file, and folders of finished runs.
         model: See `unskew.unlearn`.
         data: See `unskew.unlearn`.
-        output_dir: Holds the runs, and `compare/`.
+        output_dir: Holds the runs, and `compare/` (then `compare-2/`, ...).
         baseline: Name of a recipe, a run's folder, or `base`; every pair is compared if None.
         seed: Of the runs, of bootstrap and test.
         settings: `key=value` of all runs that are made.
@@ -96,10 +94,9 @@ def compare_recipes(  # noqa: PLR0913 - one parameter for each option
     ended = run_all(jobs, executor or LocalExecutor(), retries=retries, tell=tell)
     made = {job.label: job.folder for job in jobs if ended[job.folder].error is None}
     failed = tuple(job.label for job in jobs if job.label not in made)
-    target = root / COMPARED
+    target = place_in(root)
     if not made and not folders:
         return Contest(None, target, failed)
-    shutil.rmtree(target, ignore_errors=True)
     against = None if baseline is None else str(made.get(baseline, baseline))
     if baseline in named and baseline not in made:
         tell(f"{baseline} has no result to hold the others against, so every pair is compared")

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from unskew.carrying import Carrying
-from unskew.comparison.compare import compare
+from unskew.comparison.compare import COMPARED, compare
 from unskew.comparison.means import Method, Result
 from unskew.comparison.overview import write_overview
 from unskew.comparison.published import beside
@@ -36,7 +36,7 @@ from unskew.world_names import worlds_among
 
 __all__ = ["PLAN_FILE", "Ended", "ended_runs", "run_plan", "summarise"]
 
-PLAN_FILE, COMPARED = "plan.yaml", "compare"
+PLAN_FILE = "plan.yaml"
 
 
 def run_plan(

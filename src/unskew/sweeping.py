@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from unskew import config
-from unskew.comparison.compare import compare
+from unskew.comparison.compare import compare, place_in
 from unskew.comparison.front import as_image, panels
 from unskew.comparison.lineup import finished
 from unskew.errors import ConfigError
 from unskew.executing import BASELINES, Ended, Executor, Job, ThisProcess, Unlearning, run_all
-from unskew.files import is_taken, write_bytes, write_json
+from unskew.files import write_bytes, write_json
 from unskew.reports.record import RunRecord
 from unskew.run import AFTER
 from unskew.stages.workshop import Tell
 from unskew.world.teach import taught_world
 from unskew.world_names import worlds_among
 
-SWEEP_FILE, COMPARED = "sweep.json", "compare"
+SWEEP_FILE = "sweep.json"
 FRONT = {"front.png": "png", "front.svg": "svg"}
 """Bias against damage of all that is compared: name of the file -> its form."""
 
@@ -167,9 +167,7 @@ def _compared(
     runs = [*own, *map(Path, beside)]
     if not own or len(runs) < 2:
         return None, ()
-    target = folder / COMPARED
-    if is_taken(target):
-        target = folder / f"{COMPARED}-{len(list(folder.glob(f'{COMPARED}*'))) + 1}"
+    target = place_in(folder)
     tell(f"comparing {len(runs)} runs")
     compared = compare(runs, output_dir=target)
     found = panels(compared)

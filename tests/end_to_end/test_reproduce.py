@@ -87,7 +87,7 @@ def test_recipes_are_run_and_compared_with_a_run_that_is_there(here, story, stra
     assert said.code == 1 and "nobody" in said.err + said.out
     said = here("compare", *words)
     assert said.code == 0, said.err
-    content = json.loads((tmp_path / "out" / "compare" / "compare.json").read_text())
+    content = json.loads((tmp_path / "out" / "compare-2" / "compare.json").read_text())
     assert [run["run"] for run in content["runs"]] == ["base", "dpo", "straight"]
     assert content["baseline"] == "dpo"
     said = here("compare", *words)

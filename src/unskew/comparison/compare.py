@@ -16,7 +16,10 @@ from unskew.comparison.tradeoff import readings
 from unskew.errors import ConfigError
 from unskew.files import is_taken, write_text
 
-__all__ = ["FILES", "compare"]
+__all__ = ["COMPARED", "FILES", "compare", "place_in"]
+
+COMPARED = "compare"
+"""Name of a comparison's folder among the folders of its runs."""
 
 FILES = {
     "compare.html": as_html,
@@ -75,3 +78,11 @@ def compare(
         for name, text in texts.items():
             write_text(folder / name, text)
     return compared
+
+
+def place_in(folder: Path) -> Path:
+    """Where a new comparison goes beside runs: `compare`, or with a number if that is taken."""
+    target, number = folder / COMPARED, 2
+    while is_taken(target):
+        target, number = folder / f"{COMPARED}-{number}", number + 1
+    return target
